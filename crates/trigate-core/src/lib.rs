@@ -1,0 +1,25 @@
+//! The words of Trigate: what the gates, the issuer and the stores all mean by an application, a token, a change.
+//!
+//! INVARIANT: no runtime, no sockets, no SQL, no clock and no dice live here; they enter through [`port`].
+
+pub mod act;
+pub mod application;
+pub mod audit;
+pub mod change;
+pub mod client;
+pub mod credential;
+mod base62;
+pub mod id;
+pub mod identity;
+pub mod jose;
+pub mod key;
+pub mod oauth;
+pub mod permission;
+pub mod port;
+pub mod reason;
+pub mod time;
+pub mod user;
+
+pub use act::{Act, Actor};
+pub use change::Position;
+pub use time::Timestamp;

@@ -1,0 +1,54 @@
+//! How does a gate learn of changes, and how does an operator know that it has? The feed, the leases, the barrier.
+
+use super::StoreError;
+use crate::{
+    change::{Change, Position, Snapshot},
+    id::TenantId,
+};
+use async_trait::async_trait;
+
+/// The ordered feed. INVARIANT: whoever has read up to p will never see a change at or below p appear later.
+#[async_trait]
+pub trait Feed: Send + Sync {
+    async fn head(&self) -> Result<Position, StoreError>;
+    /// Changes after `position`, oldest first, at most `limit`.
+    async fn changes_after(&self, position: Position, limit: u32) -> Result<Vec<Change>, StoreError>;
+    /// Returns when the head may be beyond `position`, or after `timeout_ms`.
+    async fn wait_beyond(&self, position: Position, timeout_ms: u64) -> Result<(), StoreError>;
+    async fn snapshot(&self, tenant: &TenantId, now: crate::Timestamp) -> Result<Snapshot, StoreError>;
+}
+
+/// One gate process that trusts its memory for a while.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LeaseHolder {
+    pub node: String,
+    /// All that it has applied.
+    pub applied: Position,
+    /// Milliseconds until its lease runs out, as the store sees it.
+    pub remaining_ms: u64,
+}
+
+/// Leases of gate processes. A lease is kept by the store's clock alone; the gate counts its own from before it asked,
+/// on its monotonic clock, so that it always stops earlier than the store believes.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Renews, or takes, the lease of `node` for `life_ms`, and notes what it has applied.
+    async fn renew(&self, node: &str, applied: Position, life_ms: u64) -> Result<(), StoreError>;
+    /// Gives the lease back: the gate has stopped.
+    async fn release(&self, node: &str) -> Result<(), StoreError>;
+    async fn holders(&self) -> Result<Vec<LeaseHolder>, StoreError>;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PropagationError {
+    /// The change is durable and no gate will miss it, but it is not known that all have it yet.
+    #[error("not every gate has confirmed the change yet: {0}")]
+    Unconfirmed(String),
+}
+
+/// The barrier behind every revocation's answer.
+#[async_trait]
+pub trait Propagation: Send + Sync {
+    /// Returns once each live lease has acknowledged `position` or run out.
+    async fn everywhere(&self, position: Position) -> Result<(), PropagationError>;
+}
