@@ -1,1 +1,114 @@
-fn main(){}
+//! What does the project do to itself? `cargo xtask test` is the README's second command.
+
+mod attacks;
+mod need;
+mod tidy;
+
+use anyhow::{Result, bail};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  test      formatting, clippy, house rules, and every test on real parts (PostgreSQL, Chromium, npm and PyPI
+            clients); installs Debian packages where they are missing and it may; skips nothing
+  quick     formatting, house rules and the tests that need nothing installed: the edit-test loop
+  tidy      the house rules alone: crate edges and other invariants of the design
+  docs      writes docs/reference/attacks.md and specs.md from the tests
+  need      installs what the tests need (Debian packages, npm and PyPI clients) and says what it did
+  races     10,000 parallel pairs of code redemption and refresh on both stores; 1,000 revocations of each kind
+            under load; 50 restarts after kill -9 (minutes; also part of `test` in a smaller count)
+";
+
+fn main() -> Result<()> {
+    let root = root();
+    std::env::set_current_dir(&root)?;
+    match std::env::args().nth(1).as_deref() {
+        Some("test") => test(&root),
+        Some("quick") => quick(&root),
+        Some("tidy") => tidy::check(&root),
+        Some("docs") => attacks::write(&root),
+        Some("need") => need::install(&root).map(|_| ()),
+        Some("races") => races(&root),
+        Some("help" | "--help" | "-h") | None => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Some(other) => bail!("there is no command `{other}`\n\n{HELP}"),
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+fn test(root: &Path) -> Result<()> {
+    let started = Instant::now();
+    step("formatting", || run(Command::new("cargo").args(["fmt", "--all", "--check"])))?;
+    step("house rules", || tidy::check(root))?;
+    step("generated pages are current", || attacks::check(root))?;
+    let found = step_value("what the tests need", || need::install(root))?;
+    step("clippy", || {
+        run(Command::new("cargo").args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+    })?;
+    step("tests", || {
+        let mut tests = runner();
+        found.set(&mut tests);
+        // A test that cannot find its real part fails instead of skipping.
+        run(tests.env("TRIGATE_TEST_REQUIRE", "1"))
+    })?;
+    println!("all green in {} s", started.elapsed().as_secs());
+    Ok(())
+}
+
+fn quick(root: &Path) -> Result<()> {
+    step("formatting", || run(Command::new("cargo").args(["fmt", "--all", "--check"])))?;
+    step("house rules", || tidy::check(root))?;
+    step("tests", || run(&mut runner()))
+}
+
+fn races(root: &Path) -> Result<()> {
+    let found = need::install(root)?;
+    let mut tests = Command::new("cargo");
+    tests.args(["test", "--release", "--workspace", "--features", "trigate-store/contract", "--", "--nocapture"]);
+    tests.args(["--test-threads", "1", "race_", "crash_"]);
+    found.set(&mut tests);
+    run(tests.env("TRIGATE_TEST_REQUIRE", "1").env("TRIGATE_TEST_FULL", "1"))
+}
+
+/// nextest where it is there, `cargo test` otherwise: the same tests.
+fn runner() -> Command {
+    let has_nextest =
+        Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
+    let mut command = Command::new("cargo");
+    if has_nextest {
+        command.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+    } else {
+        command.args(["test", "--workspace", "--no-fail-fast"]);
+    }
+    command
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    step_value(name, work)
+}
+
+fn step_value<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("== {name}");
+    let started = Instant::now();
+    let value = work()?;
+    println!("   {name}: {:.1} s", started.elapsed().as_secs_f64());
+    Ok(value)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status()?;
+    if !status.success() {
+        bail!("`{command:?}` ended with {status}");
+    }
+    Ok(())
+}

@@ -38,36 +38,86 @@ pub struct Change {
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum What {
     /// Made or changed: the gate replaces what it knew under this id.
-    Application { record: Application },
-    Key { record: KeyRecord },
-    Client { record: ClientFace },
-    SigningKey { record: PublicKey },
+    Application {
+        record: Application,
+    },
+    Key {
+        record: KeyRecord,
+    },
+    Client {
+        record: ClientFace,
+    },
+    SigningKey {
+        record: PublicKey,
+    },
     /// Disabled or enabled. (Applications, keys and clients carry their state in their records.)
-    UserState { user: UserId, state: State },
+    UserState {
+        user: UserId,
+        state: State,
+    },
     /// What a token minted before this position may no longer claim. The gate takes it away from the token.
-    RolesNarrowed { user: UserId, roles: Vec<String>, keep_until: Timestamp },
-    ClientRolesNarrowed { client: ClientId, roles: Vec<String>, keep_until: Timestamp },
-    ClientScopesNarrowed { client: ClientId, scopes: ScopeSet, keep_until: Timestamp },
-    GrantNarrowed { grant: GrantId, scopes: ScopeSet, keep_until: Timestamp },
+    RolesNarrowed {
+        user: UserId,
+        roles: Vec<String>,
+        keep_until: Timestamp,
+    },
+    ClientRolesNarrowed {
+        client: ClientId,
+        roles: Vec<String>,
+        keep_until: Timestamp,
+    },
+    ClientScopesNarrowed {
+        client: ClientId,
+        scopes: ScopeSet,
+        keep_until: Timestamp,
+    },
+    GrantNarrowed {
+        grant: GrantId,
+        scopes: ScopeSet,
+        keep_until: Timestamp,
+    },
     /// Revoked: every credential of the target that was made before this position.
-    Revoked { target: Target, keep_until: Timestamp },
+    Revoked {
+        target: Target,
+        keep_until: Timestamp,
+    },
 }
 
 /// What can be revoked. `keep_until` of the change says when no such credential can be alive any more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Target {
-    Token { id: TokenId },
-    Session { id: SessionId },
-    Grant { id: GrantId },
+    Token {
+        id: TokenId,
+    },
+    Session {
+        id: SessionId,
+    },
+    Grant {
+        id: GrantId,
+    },
     /// Everything issued about this user before now; a login afterwards works. `issuer` is `None` for our own.
-    User { id: UserId, issuer: Option<String> },
-    Client { id: ClientId, issuer: Option<String> },
-    Application { id: AppId },
-    Key { id: KeyId },
+    User {
+        id: UserId,
+        issuer: Option<String>,
+    },
+    Client {
+        id: ClientId,
+        issuer: Option<String>,
+    },
+    Application {
+        id: AppId,
+    },
+    Key {
+        id: KeyId,
+    },
     /// By SHA-256 of the certificate (DER, lower-case hexadecimal).
-    Certificate { fingerprint: String },
-    SigningKey { kid: String },
+    Certificate {
+        fingerprint: String,
+    },
+    SigningKey {
+        kid: String,
+    },
 }
 
 impl Target {

@@ -5,10 +5,10 @@
 pub mod act;
 pub mod application;
 pub mod audit;
+mod base62;
 pub mod change;
 pub mod client;
 pub mod credential;
-mod base62;
 pub mod id;
 pub mod identity;
 pub mod jose;

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 
 /// SHA-256 of a secret of at least 128 random bits: what the store keeps instead of it. (A password is no such
 /// secret: it goes through `port::Hasher`.)
-#[derive(Clone, Copy, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
@@ -71,6 +71,12 @@ impl PartialEq for Digest {
 
 impl Eq for Digest {}
 
+impl std::hash::Hash for Digest {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Digest(…)")
@@ -121,9 +127,8 @@ fn mask_jwts(text: &str) -> String {
     while let Some(start) = rest.find("eyJ") {
         let (before, from) = rest.split_at(start);
         out.push_str(before);
-        let end = from
-            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')))
-            .unwrap_or(from.len());
+        let end =
+            from.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))).unwrap_or(from.len());
         let (token, after) = from.split_at(end);
         out.push_str(if token.len() > 20 { "[masked token]" } else { token });
         rest = after;

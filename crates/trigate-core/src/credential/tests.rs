@@ -42,7 +42,8 @@ fn secrets_are_redacted_and_masked() {
     let rng = SeededRng::new(5);
     let key = ApiKey::mint(&rng, Environment::Test);
     let refresh = RefreshToken::mint(&rng);
-    for shown in [format!("{key:?}"), format!("{refresh:?}"), mask_secrets(&format!("/x?api_key={}&b=1", key.reveal()))] {
+    for shown in [format!("{key:?}"), format!("{refresh:?}"), mask_secrets(&format!("/x?api_key={}&b=1", key.reveal()))]
+    {
         assert!(!shown.contains(key.reveal()) && !shown.contains(refresh.reveal()), "{shown}");
     }
     assert_eq!(mask_secrets("/a?k=tgk_live_abc&b=1"), "/a?k=tgk_[masked]&b=1");

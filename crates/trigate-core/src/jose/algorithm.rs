@@ -78,10 +78,7 @@ impl FromStr for Algorithm {
 
     /// Exact and case-sensitive. // RFC 7515 §4.1.1
     fn from_str(name: &str) -> Result<Self, JoseError> {
-        Self::ALL
-            .into_iter()
-            .find(|known| known.as_str() == name)
-            .ok_or(JoseError::AlgorithmNotAllowed)
+        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or(JoseError::AlgorithmNotAllowed)
     }
 }
 

@@ -96,7 +96,9 @@ impl<'a> Claims<'a> {
     /// `WrongType`.
     pub fn identifier(&self, name: &str) -> Result<Option<&'a str>, ClaimError> {
         match self.text(name)? {
-            Some(text) if text.is_empty() || text.len() > MAX_IDENTIFIER_BYTES || text.chars().any(char::is_control) => {
+            Some(text)
+                if text.is_empty() || text.len() > MAX_IDENTIFIER_BYTES || text.chars().any(char::is_control) =>
+            {
                 Err(ClaimError::WrongType(name.to_owned()))
             }
             text => Ok(text),

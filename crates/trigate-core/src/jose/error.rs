@@ -81,7 +81,7 @@ impl JoseError {
             Self::TokenTooLong => "token_too_long",
             Self::HeaderTooLong => "header_too_long",
             Self::NotThreeParts => "not_three_parts",
-            Self::Base64 => "base64",
+            Self::Base64 => "not_base64url",
             Self::JsonTooLong => "json_too_long",
             Self::JsonMalformed => "json_malformed",
             Self::JsonNotObject => "json_not_object",

@@ -105,9 +105,7 @@ impl VerifyingKey {
         if signature.len() != self.signature_bytes {
             return Err(JoseError::SignatureInvalid);
         }
-        self.parsed
-            .verify_sig(message, signature)
-            .map_err(|_| JoseError::SignatureInvalid)
+        self.parsed.verify_sig(message, signature).map_err(|_| JoseError::SignatureInvalid)
     }
 
     /// The same public key for the same algorithm, whatever it is called.
@@ -175,9 +173,7 @@ fn choose_algorithm(
 ) -> Result<Algorithm, JoseError> {
     let named = match jwk.get("alg") {
         None => None,
-        Some(Value::String(name)) => {
-            Some(name.parse::<Algorithm>().map_err(|_| JoseError::KeyAlgorithmMismatch)?)
-        }
+        Some(Value::String(name)) => Some(name.parse::<Algorithm>().map_err(|_| JoseError::KeyAlgorithmMismatch)?),
         Some(_) => return Err(JoseError::KeyMalformed),
     };
     match (named, pinned) {
@@ -265,9 +261,9 @@ impl Material {
     fn parse(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, JoseError> {
         let invalid = |_| JoseError::KeyPointInvalid;
         match (self, algorithm.family()) {
-            (Self::Rsa { n, e }, Family::Rsa(parameters, _)) => RsaPublicKeyComponents { n, e }
-                .to_parsed_public_key(parameters)
-                .map_err(|_| JoseError::KeyMalformed),
+            (Self::Rsa { n, e }, Family::Rsa(parameters, _)) => {
+                RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters).map_err(|_| JoseError::KeyMalformed)
+            }
             (Self::Ec { curve, x, y }, Family::Ec(wanted)) if *curve == wanted => {
                 let point = [&[4], x.as_slice(), y.as_slice()].concat();
                 ParsedPublicKey::new(curve.verification(), point).map_err(invalid)
@@ -305,12 +301,9 @@ impl Material {
     fn thumbprint(&self) -> String {
         let canonical = match self {
             Self::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, base64url(e), base64url(n)),
-            Self::Ec { curve, x, y } => format!(
-                r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#,
-                curve.name(),
-                base64url(x),
-                base64url(y)
-            ),
+            Self::Ec { curve, x, y } => {
+                format!(r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#, curve.name(), base64url(x), base64url(y))
+            }
             Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, base64url(x)),
         };
         base64url(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref())

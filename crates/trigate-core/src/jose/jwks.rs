@@ -150,11 +150,7 @@ fn drop_ambiguous(read: Vec<(usize, VerifyingKey)>, left_out: &mut Vec<LeftOut>)
     }
     kept.retain(|(index, key)| match key.kid() {
         Some(kid) if ambiguous.contains(kid) => {
-            left_out.push(LeftOut {
-                index: *index,
-                kid: Some(kid.to_owned()),
-                reason: JoseError::KeyDuplicateKid,
-            });
+            left_out.push(LeftOut { index: *index, kid: Some(kid.to_owned()), reason: JoseError::KeyDuplicateKid });
             false
         }
         _ => true,

@@ -131,13 +131,17 @@ impl SigningKey {
         let header = Header { alg: self.algorithm(), kid: self.kid(), typ };
         let header = serde_json::to_vec(&header).map_err(|_| JoseError::Signing)?;
         let mut token = format!("{}.{}", base64url(&header), base64url(&claims));
-        let signature = self.pair.sign(token.as_bytes())?;
+        let signature = self.sign_bytes(token.as_bytes())?;
         token.push('.');
         token.push_str(&base64url(&signature));
         if token.len() > MAX_TOKEN_BYTES {
             return Err(JoseError::TokenTooLong);
         }
         Ok(token)
+    }
+
+    pub(super) fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, JoseError> {
+        self.pair.sign(message)
     }
 }
 
@@ -191,9 +195,7 @@ impl Pair {
                 pair.sign(*encoding, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
                 Ok(signature)
             }
-            Self::Ec(pair, _) => {
-                Ok(pair.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec())
-            }
+            Self::Ec(pair, _) => Ok(pair.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec()),
             Self::Ed25519(pair) => Ok(pair.try_sign(message).map_err(failed)?.as_ref().to_vec()),
         }
     }

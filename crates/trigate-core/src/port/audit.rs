@@ -81,7 +81,12 @@ pub struct DecisionFilter {
 #[async_trait]
 pub trait AuditIndex: Send + Sync {
     /// Adds decisions and notes that `node` is indexed up to `next_index` (exclusive). Idempotent.
-    async fn index_decisions(&self, node: &str, decisions: Vec<IndexedDecision>, next_index: u64) -> Result<(), StoreError>;
+    async fn index_decisions(
+        &self,
+        node: &str,
+        decisions: Vec<IndexedDecision>,
+        next_index: u64,
+    ) -> Result<(), StoreError>;
     /// How far `node` is indexed: the number of the first record that is not.
     async fn indexed_up_to(&self, node: &str) -> Result<u64, StoreError>;
     /// Newest first.

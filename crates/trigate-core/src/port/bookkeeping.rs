@@ -28,8 +28,18 @@ pub trait Bookkeeping: Send + Sync {
     async fn touch_session(&self, id: &SessionId, now: Timestamp) -> Result<(), StoreError>;
     /// Counts a try before it is judged, so that parallel tries cannot outrun the counter (L03). `subject` is a digest
     /// of `account:…` or `source:…`.
-    async fn count_attempt(&self, subject: &Digest, rules: AttemptRules, now: Timestamp) -> Result<AttemptVerdict, StoreError>;
+    async fn count_attempt(
+        &self,
+        subject: &Digest,
+        rules: AttemptRules,
+        now: Timestamp,
+    ) -> Result<AttemptVerdict, StoreError>;
     async fn clear_attempts(&self, subject: &Digest) -> Result<(), StoreError>;
     /// `true` the first time that this client uses this `jti`; kept until `expires_at` (RFC 7523 §3).
-    async fn redeem_assertion_id(&self, client: &ClientId, jti: &str, expires_at: Timestamp) -> Result<bool, StoreError>;
+    async fn redeem_assertion_id(
+        &self,
+        client: &ClientId,
+        jti: &str,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError>;
 }

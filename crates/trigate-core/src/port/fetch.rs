@@ -21,5 +21,11 @@ pub trait Fetch: Send + Sync {
     /// GET with `Accept: application/json`; refuses more than `max_bytes`.
     async fn get(&self, url: &str, max_bytes: usize) -> Result<Fetched, FetchError>;
     /// POST of a form, for introspection at another issuer.
-    async fn post_form(&self, url: &str, form: &[(&str, &str)], basic: Option<(&str, &str)>, max_bytes: usize) -> Result<Fetched, FetchError>;
+    async fn post_form(
+        &self,
+        url: &str,
+        form: &[(&str, &str)],
+        basic: Option<(&str, &str)>,
+        max_bytes: usize,
+    ) -> Result<Fetched, FetchError>;
 }

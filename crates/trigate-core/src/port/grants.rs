@@ -60,7 +60,9 @@ pub struct Issuance {
 pub enum CodeOutcome {
     Redeemed(Box<Issuance>),
     /// The code was used before: its grant is now revoked, with all tokens (RFC 6749 §4.1.2). Wait for `everywhere`.
-    Replayed { grant: GrantId },
+    Replayed {
+        grant: GrantId,
+    },
     Refused(CodeRefusal),
 }
 
@@ -98,9 +100,14 @@ pub struct RotateRefresh {
 pub enum RefreshOutcome {
     Rotated(Box<Issuance>),
     /// A repetition within the window: the same successor, from its seal.
-    Again { issuance: Box<Issuance>, sealed_successor: Vec<u8> },
+    Again {
+        issuance: Box<Issuance>,
+        sealed_successor: Vec<u8>,
+    },
     /// Used again after the window: the whole line is revoked now (RFC 9700 §4.14.2). Wait for `everywhere`.
-    Reused { grant: GrantId },
+    Reused {
+        grant: GrantId,
+    },
     Refused(RefreshRefusal),
 }
 

@@ -28,9 +28,12 @@ pub use clients::Clients;
 pub use clock::{Clock, Monotonic, Rng};
 pub use crypto::{Hasher, HasherError, Seal, SealError};
 pub use error::{Committed, StoreError, Stored};
-pub use feed::{Feed, Leases, LeaseHolder, Propagation, PropagationError};
+pub use feed::{Feed, LeaseHolder, Leases, Propagation, PropagationError};
 pub use fetch::{Fetch, FetchError, Fetched};
-pub use grants::{CodeOutcome, CodeRefusal, Grants, Issuance, NewCode, NewRefresh, OpaqueRecord, RedeemCode, RefreshOutcome, RefreshRefusal, RotateRefresh};
+pub use grants::{
+    CodeOutcome, CodeRefusal, Grants, Issuance, NewCode, NewRefresh, OpaqueRecord, RedeemCode, RefreshOutcome,
+    RefreshRefusal, RotateRefresh,
+};
 pub use keys::SigningKeys;
 pub use lookup::{Lookup, LookupError};
 pub use policy::{Policy, PolicyVerdict, Question};

@@ -1,0 +1,106 @@
+//! Do the walls stand? House rules of the design that no compiler checks, as one pass over the sources.
+
+use anyhow::{Result, bail};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Every crate but the hall depends on core alone (DESIGN, Layout).
+const EDGES: &[(&str, &[&str])] = &[
+    ("trigate-core", &[]),
+    ("trigate-gates", &["trigate-core"]),
+    ("trigate-issuer", &["trigate-core"]),
+    ("trigate-store", &["trigate-core"]),
+    ("trigate-audit", &["trigate-core"]),
+    ("trigate-outbound", &["trigate-core"]),
+];
+
+/// (what may not stand in product code, where it may, why)
+const WORDS: &[(&str, &[&str], &str)] = &[
+    ("aws_lc_rs::signature", &["trigate-core/src/jose/"], "only jose/ signs and verifies"),
+    (".sign_jws(", &["trigate-core/src/jose/", "trigate-issuer/src/mint/", "trigate-audit/src/", "trigate/src/cli/", "trigate/src/operator/"], "only mint/ makes tokens"),
+    ("env::var", &["trigate/src/config/"], "only config/ reads the environment"),
+    ("SystemTime::now", &["trigate/src/system.rs"], "time enters through port::Clock"),
+    ("Instant::now", &["trigate/src/system.rs"], "time enters through port::Clock"),
+    ("SystemRandom", &["trigate/src/system.rs", "trigate-core/src/jose/"], "dice enter through port::Rng"),
+    ("rusqlite::", &["trigate-store/src/dialect/"], "only dialect/ knows which database it speaks to"),
+    ("tokio_postgres::", &["trigate-store/src/dialect/", "trigate-store/src/contract/"], "only dialect/ knows which database it speaks to"),
+    ("axum::serve", &[], "it has no header deadline: serve through edge/"),
+    ("todo!(", &[], "nothing is left undone in a commit"),
+    ("unimplemented!(", &[], "nothing is left undone in a commit"),
+];
+
+pub fn check(root: &Path) -> Result<()> {
+    let mut faults = Vec::new();
+    edges(root, &mut faults)?;
+    for file in product_sources(root)? {
+        let name = file.strip_prefix(root.join("crates"))?.to_string_lossy().replace('\\', "/");
+        let text = fs::read_to_string(&file)?;
+        if !text.starts_with("//!") && !name.ends_with("lib.rs") && !name.contains("/generated/") {
+            faults.push(format!("{name}:1: a file opens with `//!`: the question it answers"));
+        }
+        words(&name, &text, &mut faults);
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    bail!("house rules broken:\n  {}", faults.join("\n  "))
+}
+
+fn edges(root: &Path, faults: &mut Vec<String>) -> Result<()> {
+    for (name, allowed) in EDGES {
+        let manifest = fs::read_to_string(root.join("crates").join(name).join("Cargo.toml"))?;
+        let normal = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        let dependencies = normal.split("[dependencies]").nth(1).unwrap_or_default();
+        for line in dependencies.lines().filter(|line| line.starts_with("trigate-")) {
+            let other = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            if !allowed.contains(&other) {
+                faults.push(format!("crates/{name}/Cargo.toml: may not depend on `{other}`: arrows point down only"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn words(name: &str, text: &str, faults: &mut Vec<String>) {
+    // Tests stand at the end of a file, behind `#[cfg(test)]`.
+    let product = text.split("#[cfg(test)]\nmod").next().unwrap_or_default();
+    for (number, line) in product.lines().enumerate() {
+        if line.trim_start().starts_with("//") {
+            continue;
+        }
+        for (word, allowed, why) in WORDS {
+            if line.contains(word) && !allowed.iter().any(|place| name.starts_with(place)) {
+                faults.push(format!("{name}:{}: `{word}`: {why}", number + 1));
+            }
+        }
+    }
+}
+
+/// Every source file of the crates that is not a test.
+fn product_sources(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(root.join("crates"))? {
+        collect(&entry?.path().join("src"), &mut files)?;
+    }
+    files.retain(|file| {
+        let path = file.to_string_lossy();
+        !path.ends_with("tests.rs") && !path.contains("/tests/") && !path.contains("/testing")
+    });
+    files.sort();
+    Ok(files)
+}
+
+pub fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
