@@ -50,6 +50,9 @@ pub struct KeyRecord {
     pub created_at: Timestamp,
     /// Seen where it must not be (a URL): its owner should replace it.
     pub exposed_at: Option<Timestamp>,
+    /// Revoked for ever; set by the store alone.
+    #[serde(default)]
+    pub revoked_at: Option<Timestamp>,
     /// Feed position of its birth: a revocation of the application at a later position hits it.
     pub born: Position,
 }
