@@ -1,1 +1,47 @@
+//! The road: three gates that every request passes in order, and the record of what they decided.
+//!
+//! ```text
+//! Request -> Identified -> Authenticated -> Current -> Permit
+//! ```
+//! Each type has a private constructor, so a gate cannot be skipped; whoever calls an upstream takes a [`Permit`].
+//! Depends on the core alone: sockets, files, SQL and the clock enter through its ports.
 
+mod established;
+mod explain;
+mod exposure;
+mod outcome;
+mod forwarded;
+mod gate1_identification;
+mod gate2_authentication;
+mod gate3_authorization;
+mod known;
+mod normal_path;
+mod passage;
+mod permit;
+mod record;
+mod refusal;
+mod request;
+mod route;
+mod rules;
+mod sharded;
+#[cfg(test)]
+mod tests;
+
+pub use explain::{Explanation, explain};
+pub use gate1_identification::{Identified, rate_limit::LimitState};
+pub use gate2_authentication::{
+    Authenticated, Current,
+    issuers::{IssuerStatus, Issuers},
+};
+pub use known::Known;
+pub use normal_path::{Ambiguous, NormalPath};
+pub use passage::{Gates, GatesParts, OnExposed};
+pub use permit::Permit;
+pub use refusal::Refusal;
+pub use request::{ClientCertificate, Credential, Request, client_address, fold_address};
+pub use route::{BadPattern, Found, Pattern, RouteConflict, Routes};
+pub use rules::{
+    BadDemands, BadLimit, BadSubject, BadUriPattern, ClaimNames, Cors, CredentialKind, Demands, Enforce, IssuerRule,
+    KeySource, Kinds, Limit, MachineMatch, MachineRule, Plan, RouteKind, RouteRule, Rules, SubjectKind, UriPattern,
+    WithoutLease,
+};

@@ -1,0 +1,287 @@
+//! Is this one request too many? GCRA on one atomic per counted party, shared by all cores: exact under concurrency.
+//!
+//! Trusts the monotonic clock. Survives a reload of the rules; never grows without bound.
+
+use crate::{
+    rules::{Limit, RouteRule},
+    sharded::Sharded,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use trigate_core::{id::AppId, port::Monotonic};
+
+/// Strangers counted at once, per shard; those beyond share one counter.
+const STRANGERS: usize = 65_536 / Sharded::<Party, Arc<Gauge>>::shards();
+
+/// All counters of a process.
+#[derive(Default)]
+pub struct Limits {
+    applications: Sharded<AppId, Arc<Gauge>>,
+    parties: Sharded<Party, Arc<Gauge>>,
+    overflow: Arc<Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Party {
+    Address(IpAddr),
+    OnRoute(String, Who),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Application(AppId),
+    Address(IpAddr),
+}
+
+/// How one limit stands after this request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitState {
+    pub name: String,
+    pub limit: Limit,
+    /// Requests that may follow at once.
+    pub remaining: u64,
+    /// Seconds until the whole burst is there again.
+    pub reset_s: u64,
+    /// `Some` when this request was one too many: seconds until the next is not.
+    pub retry_after_s: Option<u64>,
+}
+
+impl Limits {
+    /// Counts a request of an application under its plan. `count = false` only looks.
+    pub(crate) fn application(&self, id: &AppId, plan: &str, limit: Limit, now: Monotonic, count: bool) -> LimitState {
+        // Applications are known ones: their number is bounded by the feed.
+        let gauge = self.applications.get(id).unwrap_or_else(|| {
+            let made = self.applications.get_or_make(id.clone(), usize::MAX, |_| false, Arc::default);
+            made.unwrap_or_default()
+        });
+        gauge.take(plan, limit, now, count)
+    }
+
+    /// Counts a request of an address, before anything is judged.
+    pub(crate) fn address(&self, address: IpAddr, limit: Limit, now: Monotonic, count: bool) -> LimitState {
+        self.party(Party::Address(network(address)), "address", limit, now, count)
+    }
+
+    /// Counts a request on a route that has a limit of its own.
+    pub(crate) fn route(
+        &self,
+        route: &RouteRule,
+        limit: Limit,
+        application: Option<&AppId>,
+        address: IpAddr,
+        now: Monotonic,
+        count: bool,
+    ) -> LimitState {
+        let who = application.map_or_else(|| Who::Address(network(address)), |id| Who::Application(id.clone()));
+        self.party(Party::OnRoute(route.name.clone(), who), &route.name, limit, now, count)
+    }
+
+    fn party(&self, party: Party, name: &str, limit: Limit, now: Monotonic, count: bool) -> LimitState {
+        let idle = |gauge: &Arc<Gauge>| gauge.is_idle(now);
+        let gauge = self.parties.get_or_make(party, STRANGERS, idle, Arc::default);
+        gauge.as_ref().unwrap_or(&self.overflow).take(name, limit, now, count)
+    }
+}
+
+/// One subscriber has a /64: its addresses are one party.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+/// The theoretical arrival time, in nanoseconds of the monotonic clock.
+#[derive(Debug, Default)]
+struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Forgetting an idle gauge changes no answer.
+    fn is_idle(&self, now: Monotonic) -> bool {
+        self.0.load(Ordering::Relaxed) <= nanos(now)
+    }
+
+    /// INVARIANT: at most `burst + rate × t` requests pass in any time t, whatever number of threads ask.
+    fn take(&self, name: &str, limit: Limit, now: Monotonic, count: bool) -> LimitState {
+        let now = nanos(now);
+        // Rounded up: never more than the rate.
+        let interval = (u128::from(limit.per_s) * 1_000_000_000).div_ceil(u128::from(limit.rate.max(1)));
+        let interval = u64::try_from(interval).unwrap_or(u64::MAX).max(1);
+        let latest = now.saturating_add(interval.saturating_mul(limit.burst));
+        let mut seen = self.0.load(Ordering::Acquire);
+        loop {
+            // A plan that was made smaller leaves no debt beyond its own burst.
+            let arrival = seen.max(now).min(latest);
+            let next = arrival.saturating_add(interval);
+            if next > latest {
+                return state(name, limit, 0, arrival - now, Some(next - latest));
+            }
+            let taken = state(name, limit, (latest - next) / interval, next - now, None);
+            if !count {
+                return taken;
+            }
+            match self.0.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return taken,
+                Err(other) => seen = other,
+            }
+        }
+    }
+}
+
+fn state(name: &str, limit: Limit, remaining: u64, reset_ns: u64, retry_ns: Option<u64>) -> LimitState {
+    let seconds = |ns: u64| ns.div_ceil(1_000_000_000);
+    LimitState {
+        name: name.to_owned(),
+        limit,
+        remaining,
+        reset_s: seconds(reset_ns),
+        retry_after_s: retry_ns.map(|ns| seconds(ns).max(1)),
+    }
+}
+
+const fn nanos(at: Monotonic) -> u64 {
+    at.0.saturating_mul(1_000)
+}
+
+/// `RateLimit-Policy` and `RateLimit`: one item per limit, q = burst, w = burst / rate.
+// draft-ietf-httpapi-ratelimit-headers-11 §2, §3
+pub(crate) fn limit_headers(states: &[LimitState]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if states.is_empty() {
+        return headers;
+    }
+    let policy = states.iter().map(|state| {
+        let Limit { rate, per_s, burst } = state.limit;
+        let window = u128::from(burst) * u128::from(per_s) / u128::from(rate.max(1));
+        format!("\"{}\";q={burst};w={}", quoted(&state.name), window.max(1))
+    });
+    let left = states.iter().map(|state| format!("\"{}\";r={};t={}", quoted(&state.name), state.remaining, state.reset_s));
+    let pairs = [("ratelimit-policy", policy.collect::<Vec<_>>()), ("ratelimit", left.collect())];
+    for (name, items) in pairs {
+        if let Ok(value) = HeaderValue::from_str(&items.join(", ")) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
+/// A structured-field string takes visible ASCII, without its own marks. // RFC 9651 §3.3.3
+fn quoted(name: &str) -> String {
+    name.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn limit(text: &str) -> Limit {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_burst_passes_then_the_rate() {
+        let gauge = Gauge::default();
+        let limit = limit("3600/hour burst 3");
+        let take = |at: u64| gauge.take("pro", limit, Monotonic(at), true);
+        assert_eq!((0..4).map(|_| take(0).remaining).collect::<Vec<_>>(), [2, 1, 0, 0]);
+        let refused = take(0);
+        assert_eq!((refused.retry_after_s, refused.reset_s), (Some(1), 3));
+        assert_eq!(take(SECOND).retry_after_s, None);
+        assert!(take(SECOND).retry_after_s.is_some());
+        assert_eq!(take(100 * SECOND).remaining, 2);
+    }
+
+    #[test]
+    fn a_smaller_plan_leaves_no_old_debt() {
+        let gauge = Gauge::default();
+        for _ in 0..100 {
+            gauge.take("free", limit("100/day"), Monotonic(0), true);
+        }
+        let refused = gauge.take("pro", limit("10/second"), Monotonic(SECOND), true);
+        assert_eq!(refused.retry_after_s, Some(1));
+        assert_eq!(gauge.take("pro", limit("10/second"), Monotonic(2 * SECOND), true).retry_after_s, Some(1));
+    }
+
+    #[test]
+    fn k12_exact_under_concurrency() {
+        let limits = Limits::default();
+        let limit = limit("100/second burst 1");
+        let app = AppId::parse("app_1").unwrap();
+        let passed = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for step in 0..2_000u64 {
+                        // Every thread walks the same second of time.
+                        let state = limits.application(&app, "pro", limit, Monotonic(step * SECOND / 2_000), true);
+                        passed.fetch_add(u64::from(state.retry_after_s.is_none()), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        // Threads run through time at their own pace, so exactly as many pass as one second allows.
+        assert!(passed.load(Ordering::Relaxed) <= 101, "{passed:?}");
+    }
+
+    #[test]
+    fn the_map_of_strangers_is_bounded() {
+        let limits = Limits::default();
+        let limit = limit("1/hour");
+        for n in 0..200_000u32 {
+            limits.address(IpAddr::V4(n.into()), limit, Monotonic(0), true);
+        }
+        assert!(limits.parties.len() <= 65_536);
+        // Those beyond share a counter, which is used up: they are refused, not let by.
+        assert!(limits.address("9.9.9.9".parse().unwrap(), limit, Monotonic(0), true).retry_after_s.is_some());
+        // An hour later all are idle and make room.
+        assert!(limits.address("9.9.9.9".parse().unwrap(), limit, Monotonic(3_601 * SECOND), true).retry_after_s.is_none());
+    }
+
+    #[test]
+    fn one_subscriber_is_one_party() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn headers_follow_draft_11() {
+        let state = Gauge::default().take("pro", limit("1000/hour"), Monotonic(0), true);
+        let headers = limit_headers(&[state]);
+        assert_eq!(headers.get("ratelimit-policy").unwrap(), "\"pro\";q=1000;w=3600");
+        assert_eq!(headers.get("ratelimit").unwrap(), "\"pro\";r=999;t=4");
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_burst_plus_rate_times_t(
+            rate in 1u64..50, per_s in 1u64..5, burst in 1u64..20,
+            steps in prop::collection::vec(0u64..2_000_000, 1..200),
+        ) {
+            let gauge = Gauge::default();
+            let limit = Limit { rate, per_s, burst };
+            let (mut at, mut passed) = (0u64, Vec::new());
+            for step in steps {
+                at += step;
+                if gauge.take("x", limit, Monotonic(at), true).retry_after_s.is_none() {
+                    passed.push(at);
+                }
+            }
+            for (index, from) in passed.iter().enumerate() {
+                for (count, to) in passed.iter().skip(index).enumerate() {
+                    let allowed = u128::from(burst) * 1_000_000 * u128::from(per_s) + u128::from(rate) * u128::from(to - from);
+                    prop_assert!((count as u128 + 1) * 1_000_000 * u128::from(per_s) <= allowed);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Which keys do foreign issuers publish? Fetched ahead of need, one flight per issuer, the last good set kept for a
+//! day at most.
+//!
+//! Trusts what comes from an issuer's own address. Never follows an address in a token, and never lets tokens cause
+//! more than one fetch per cool-down.
+
+use crate::rules::{KeySource, Rules};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared, join_all},
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use trigate_core::{
+    jose::{
+        JoseError, Jwks, MAX_JWKS_BYTES,
+        strict_json::{self, Limits},
+    },
+    port::{Clock, Fetch, Monotonic},
+    reason::Reason,
+};
+
+/// An unknown `kid`, or a failed fetch, causes the next fetch no sooner (T05).
+const COOL_DOWN_S: u64 = 30;
+/// Fetched again after this time, needed or not.
+const REFRESH_S: u64 = 600;
+/// The last good set is trusted no longer.
+const HARD_END_S: u64 = 24 * 3_600;
+
+/// The key sets of all foreign issuers.
+pub struct Issuers {
+    fetch: Arc<dyn Fetch>,
+    clock: Arc<dyn Clock>,
+    sources: ArcSwap<HashMap<String, Arc<Source>>>,
+    /// Rises with every change of any set.
+    epoch: Arc<AtomicU64>,
+}
+
+struct Source {
+    issuer: String,
+    from: KeySource,
+    keys: ArcSwapOption<KeySet>,
+    flight: Mutex<Flight>,
+}
+
+struct KeySet {
+    keys: Arc<Jwks>,
+    fetched_at: Monotonic,
+}
+
+#[derive(Default)]
+struct Flight {
+    /// Driven by whoever waits for it: a caller that goes away ends nothing.
+    current: Option<Shared<BoxFuture<'static, ()>>>,
+    started: Option<Monotonic>,
+    failed: Option<String>,
+}
+
+/// How an issuer's keys stand, for people.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct IssuerStatus {
+    pub issuer: String,
+    /// Usable keys.
+    pub keys: usize,
+    /// Seconds since the last good fetch.
+    pub age_s: Option<u64>,
+    pub last_failure: Option<String>,
+}
+
+impl Issuers {
+    pub fn new(fetch: Arc<dyn Fetch>, clock: Arc<dyn Clock>) -> Self {
+        Self { fetch, clock, sources: ArcSwap::default(), epoch: Arc::default() }
+    }
+
+    /// Follows the issuers of these rules; key sets of those that stay are kept.
+    pub fn load(&self, rules: &Rules) {
+        let old = self.sources.load();
+        let foreign = rules.issuers.iter().filter(|rule| rule.keys != KeySource::Ours);
+        let sources = foreign.map(|rule| {
+            let kept = old.get(&rule.issuer).filter(|source| source.from == rule.keys).cloned();
+            let fresh = || Arc::new(Source::new(rule.issuer.clone(), rule.keys.clone()));
+            (rule.issuer.clone(), kept.unwrap_or_else(fresh))
+        });
+        self.sources.store(Arc::new(sources.collect()));
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Hands over the text of a key-set file. It stays good until the next one.
+    ///
+    /// # Errors
+    /// The document is no key set; the old one stays.
+    pub fn put_file(&self, issuer: &str, document: &[u8]) -> Result<usize, JoseError> {
+        let (keys, _) = Jwks::parse(document)?;
+        let count = keys.len();
+        if let Some(source) = self.sources.load().get(issuer) {
+            source.keep(keys, self.clock.monotonic(), &self.epoch);
+        }
+        Ok(count)
+    }
+
+    /// Fetches what is due; returns when all flights have landed. Called by a task, each few seconds.
+    pub async fn refresh_due(&self) {
+        let now = self.clock.monotonic();
+        let due: Vec<_> = self.sources.load().values().filter(|source| source.is_due(now)).cloned().collect();
+        join_all(due.iter().filter_map(|source| self.fly(source))).await;
+    }
+
+    pub fn status(&self) -> Vec<IssuerStatus> {
+        let now = self.clock.monotonic();
+        let of = |source: &Arc<Source>| {
+            let keys = source.keys.load();
+            IssuerStatus {
+                issuer: source.issuer.clone(),
+                keys: keys.as_ref().map_or(0, |set| set.keys.len()),
+                age_s: keys.as_ref().map(|set| seconds_since(now, set.fetched_at)),
+                last_failure: source.flight().failed.clone(),
+            }
+        };
+        self.sources.load().values().map(of).collect()
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn keys_at_hand(&self, issuer: &str) -> Option<Arc<Jwks>> {
+        self.sources.load().get(issuer)?.living(self.clock.monotonic())
+    }
+
+    /// The issuer's keys, fetched when they are not at hand or lack this `kid`.
+    pub(crate) async fn find_keys(&self, issuer: &str, kid: Option<&str>) -> Result<Arc<Jwks>, Reason> {
+        let source = self.sources.load().get(issuer).cloned().ok_or(Reason::TokenIssuer)?;
+        let fits = |keys: &Arc<Jwks>| keys.find(kid).is_some();
+        if let Some(keys) = source.living(self.clock.monotonic()).filter(fits) {
+            return Ok(keys);
+        }
+        if let Some(flight) = self.fly(&source) {
+            flight.await;
+        }
+        match source.living(self.clock.monotonic()) {
+            Some(keys) if fits(&keys) => Ok(keys),
+            Some(_) => Err(Reason::TokenKeyUnknown),
+            // No set at all: nothing can be said about the token.
+            None => Err(Reason::LookupUnavailable),
+        }
+    }
+
+    /// Is the key of an already verified token still published?
+    pub(crate) fn check_key(&self, issuer: &str, kid: Option<&str>) -> Result<(), Reason> {
+        let keys = self.keys_at_hand(issuer).ok_or(Reason::LookupUnavailable)?;
+        keys.find(kid).map(|_| ()).ok_or(Reason::TokenKeyUnknown)
+    }
+
+    /// Joins the flight that is under way or starts one; `None` within the cool-down, or where nothing is fetched.
+    fn fly(&self, source: &Arc<Source>) -> Option<Shared<BoxFuture<'static, ()>>> {
+        if matches!(source.from, KeySource::Ours | KeySource::JwksFile(_)) {
+            return None;
+        }
+        let now = self.clock.monotonic();
+        let mut flight = source.flight();
+        if let Some(current) = &flight.current {
+            return Some(current.clone());
+        }
+        if flight.started.is_some_and(|started| seconds_since(now, started) < COOL_DOWN_S) {
+            return None;
+        }
+        flight.started = Some(now);
+        let (fetch, epoch, source) = (Arc::clone(&self.fetch), Arc::clone(&self.epoch), Arc::clone(source));
+        let landing = async move {
+            let fetched = fetch_keys(fetch.as_ref(), &source).await;
+            source.land(fetched, now, &epoch);
+        };
+        let shared = landing.boxed().shared();
+        flight.current = Some(shared.clone());
+        Some(shared)
+    }
+}
+
+impl Source {
+    fn new(issuer: String, from: KeySource) -> Self {
+        Self { issuer, from, keys: ArcSwapOption::empty(), flight: Mutex::default() }
+    }
+
+    fn flight(&self) -> std::sync::MutexGuard<'_, Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last good set before its hard end. A file has none: it is replaced by hand.
+    fn living(&self, now: Monotonic) -> Option<Arc<Jwks>> {
+        let set = self.keys.load_full()?;
+        let file = matches!(self.from, KeySource::JwksFile(_));
+        (file || seconds_since(now, set.fetched_at) < HARD_END_S).then(|| Arc::clone(&set.keys))
+    }
+
+    fn is_due(&self, now: Monotonic) -> bool {
+        self.keys.load().as_ref().is_none_or(|set| seconds_since(now, set.fetched_at) >= REFRESH_S)
+            || self.flight().current.is_some()
+    }
+
+    fn land(&self, fetched: Result<Jwks, String>, now: Monotonic, epoch: &AtomicU64) {
+        let failed = match fetched {
+            Ok(keys) => {
+                self.keep(keys, now, epoch);
+                None
+            }
+            Err(failure) => Some(failure),
+        };
+        let mut flight = self.flight();
+        flight.failed = failed;
+        flight.current = None;
+    }
+
+    /// Takes the new set as it is: a key that the issuer removed is gone.
+    fn keep(&self, keys: Jwks, now: Monotonic, epoch: &AtomicU64) {
+        let thumbprints = |keys: &Jwks| -> Vec<(Option<String>, String)> {
+            keys.iter().map(|key| (key.kid().map(str::to_owned), key.thumbprint().to_owned())).collect()
+        };
+        let old = self.keys.load_full();
+        let same = old.as_ref().is_some_and(|old| thumbprints(&old.keys) == thumbprints(&keys));
+        self.keys.store(Some(Arc::new(KeySet { keys: Arc::new(keys), fetched_at: now })));
+        if !same {
+            epoch.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+const fn seconds_since(now: Monotonic, earlier: Monotonic) -> u64 {
+    now.0.saturating_sub(earlier.0) / 1_000_000
+}
+
+async fn fetch_keys(fetch: &dyn Fetch, source: &Source) -> Result<Jwks, String> {
+    let url = match &source.from {
+        KeySource::JwksUrl(url) => url.clone(),
+        _ => discover(fetch, &source.issuer).await?,
+    };
+    let document = get(fetch, &url, MAX_JWKS_BYTES).await?;
+    let (keys, _) = Jwks::parse(&document).map_err(|error| format!("`{url}`: {error}"))?;
+    if keys.is_empty() { Err(format!("`{url}`: no usable key")) } else { Ok(keys) }
+}
+
+/// OpenID Connect Discovery §4, then RFC 8414 §3.
+async fn discover(fetch: &dyn Fetch, issuer: &str) -> Result<String, String> {
+    let openid = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    match discover_at(fetch, issuer, &openid).await {
+        Ok(url) => Ok(url),
+        Err(first) => match oauth_metadata_url(issuer) {
+            Some(url) => discover_at(fetch, issuer, &url).await.map_err(|second| format!("{first}; {second}")),
+            None => Err(first),
+        },
+    }
+}
+
+/// RFC 8414 §3.1: the well-known part stands between host and path.
+fn oauth_metadata_url(issuer: &str) -> Option<String> {
+    let (scheme, rest) = issuer.split_once("://")?;
+    let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path.trim_end_matches('/')));
+    let slash = if path.is_empty() { "" } else { "/" };
+    Some(format!("{scheme}://{host}/.well-known/oauth-authorization-server{slash}{path}"))
+}
+
+async fn discover_at(fetch: &dyn Fetch, issuer: &str, url: &str) -> Result<String, String> {
+    const MAX_METADATA_BYTES: usize = 256 * 1024;
+    let document = get(fetch, url, MAX_METADATA_BYTES).await?;
+    let metadata = strict_json::parse_object(&document, Limits::DOCUMENT).map_err(|error| format!("`{url}`: {error}"))?;
+    let text = |name: &str| metadata.get(name).and_then(serde_json::Value::as_str);
+    // RFC 8414 §3.3: else one issuer could speak in another's name.
+    if text("issuer") != Some(issuer) {
+        return Err(format!("`{url}` is the metadata of another issuer"));
+    }
+    let keys = text("jwks_uri").ok_or_else(|| format!("`{url}` names no `jwks_uri`"))?;
+    let safe = keys.starts_with("https://") || (issuer.starts_with("http://") && keys.starts_with("http://"));
+    if safe { Ok(keys.to_owned()) } else { Err(format!("`{url}`: its `jwks_uri` is not https")) }
+}
+
+async fn get(fetch: &dyn Fetch, url: &str, max_bytes: usize) -> Result<Vec<u8>, String> {
+    let fetched = fetch.get(url, max_bytes).await.map_err(|error| error.to_string())?;
+    match fetched.status {
+        200 => Ok(fetched.body),
+        status => Err(format!("`{url}` answers {status}")),
+    }
+}

@@ -1,0 +1,191 @@
+//! Is this access token genuine, alive and meant for us? One road for JWTs and opaque tokens, and the cache of what was
+//! verified.
+//!
+//! INVARIANT: the cache holds what was verified, never what was decided. Its key names the verifier (rules, our keys,
+//! foreign keys) and the whole token. Expiry, audience, type, binding and changes are judged on every request.
+
+use super::{jwt, opaque};
+use crate::{passage::Passage, request::ClientCertificate, rules::IssuerRule};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::sync::Arc;
+use trigate_core::{
+    Timestamp,
+    credential::{Digest, OpaqueToken},
+    identity::TokenFacts,
+    jose::Algorithm,
+    reason::Reason,
+};
+
+/// What a token proved about itself.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub facts: Arc<TokenFacts>,
+    /// For JWTs.
+    pub header: Option<VerifiedHeader>,
+    pub binding: Binding,
+}
+
+#[derive(Debug)]
+pub(crate) struct VerifiedHeader {
+    /// Lower case, without `application/`.
+    pub typ: String,
+    pub algorithm: Algorithm,
+}
+
+/// The key that the token's holder must show (RFC 7800).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    None,
+    /// RFC 8705 §3.1: `x5t#S256`.
+    Certificate(String),
+    /// A confirmation that cannot be checked here.
+    Other,
+}
+
+/// An accepted token. `facts` are judged: what was taken away since minting is not in them.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    pub facts: Arc<TokenFacts>,
+    pub ours: bool,
+    /// Signed, hence bound to a key that must still be trusted.
+    pub signed: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CacheKey {
+    rules: u64,
+    our_keys: u64,
+    foreign_keys: u64,
+    token: [u8; 32],
+}
+
+/// Weighs an entry by its bytes, roughly.
+#[derive(Clone)]
+pub(crate) struct Weigh;
+
+impl quick_cache::Weighter<CacheKey, Arc<Verified>> for Weigh {
+    fn weight(&self, _: &CacheKey, value: &Arc<Verified>) -> u64 {
+        let facts = &value.facts;
+        let lists = facts.scopes.len() + facts.roles.len() + facts.audiences.len();
+        (768 + facts.subject.len() + facts.issuer.len() + lists * 48) as u64
+    }
+}
+
+pub(crate) type Cache = quick_cache::sync::Cache<CacheKey, Arc<Verified>, Weigh>;
+
+/// 32 MiB of verified tokens, some 35,000.
+pub(crate) fn new_cache() -> Cache {
+    Cache::with_weighter(32_768, 32 * 1024 * 1024, Weigh)
+}
+
+/// Who issued it, and with which facts? The only step that may wait.
+pub(crate) async fn verify(passage: &Passage<'_>, text: &str) -> Result<Arc<Verified>, Reason> {
+    let digest = Digest::of(text);
+    let key = CacheKey {
+        rules: passage.rules.epoch,
+        our_keys: passage.known().verifier_epoch(),
+        foreign_keys: passage.gates.issuers.epoch(),
+        token: *digest.bytes(),
+    };
+    if let Some(verified) = passage.gates.verified.get(&key) {
+        return Ok(verified);
+    }
+    let verified = if text.starts_with(OpaqueToken::PREFIX) {
+        opaque::verify(passage, text).await?
+    } else {
+        jwt::verify(passage, text).await?
+    };
+    let verified = Arc::new(verified);
+    passage.gates.verified.insert(key, Arc::clone(&verified));
+    Ok(verified)
+}
+
+/// Is it alive now, for this audience, of this type, in these hands?
+pub(crate) fn judge(passage: &Passage<'_>, verified: Arc<Verified>) -> Result<Token, Reason> {
+    let facts = &verified.facts;
+    let rule = passage.rules.issuer(&facts.issuer).ok_or(Reason::TokenIssuer)?;
+    if let Some(header) = &verified.header {
+        check_header(header, rule)?;
+    }
+    check_times(facts, rule, passage.now)?;
+    check_audience(facts, rule)?;
+    check_binding(&verified.binding, passage.request.certificate)?;
+    // INVARIANT: revocations hit our tokens by position; one without could not be revoked.
+    if rule.ours && facts.position.is_none() {
+        return Err(Reason::TokenClaims);
+    }
+    Ok(Token { facts: Arc::clone(facts), ours: rule.ours, signed: verified.header.is_some() })
+}
+
+fn check_header(header: &VerifiedHeader, rule: &IssuerRule) -> Result<(), Reason> {
+    // RFC 9068 §4, RFC 8725 §3.11: an ID token is no access token.
+    if !rule.typ.iter().any(|typ| typ.eq_ignore_ascii_case(&header.typ)) {
+        return Err(Reason::TokenType);
+    }
+    if !rule.algorithms.is_empty() && !rule.algorithms.contains(&header.algorithm) {
+        return Err(Reason::TokenAlgorithm);
+    }
+    Ok(())
+}
+
+pub(crate) fn check_times(facts: &TokenFacts, rule: &IssuerRule, now: Timestamp) -> Result<(), Reason> {
+    let leeway_s = i64::from(rule.leeway_s.min(60));
+    let latest = now.plus_seconds(leeway_s);
+    // RFC 7519 §4.1.4
+    if now >= facts.expires_at.plus_seconds(leeway_s) {
+        return Err(Reason::TokenExpired);
+    }
+    // RFC 7519 §4.1.5
+    if facts.not_before.is_some_and(|from| from > latest) {
+        return Err(Reason::TokenNotYetValid);
+    }
+    // RFC 7519 §4.1.6: a date in the future would stretch the life that is measured from it.
+    if facts.issued_at.is_some_and(|at| at > latest) {
+        return Err(Reason::TokenNotYetValid);
+    }
+    let born = facts.issued_at.unwrap_or(now);
+    if facts.expires_at.seconds_since(born) > i64::from(rule.max_life_s) {
+        return Err(Reason::TokenLifetime);
+    }
+    Ok(())
+}
+
+/// Byte by byte: no prefix, no wildcard, no case. // RFC 9068 §4
+fn check_audience(facts: &TokenFacts, rule: &IssuerRule) -> Result<(), Reason> {
+    let ours = |audience: &String| rule.audiences.contains(audience);
+    if rule.danger_any_audience || facts.audiences.iter().any(ours) { Ok(()) } else { Err(Reason::TokenAudience) }
+}
+
+fn check_binding(binding: &Binding, certificate: Option<&ClientCertificate>) -> Result<(), Reason> {
+    match (binding, certificate) {
+        (Binding::None, _) => Ok(()),
+        // RFC 8705 §3: the certificate of this connection is the one that the token names.
+        (Binding::Certificate(wanted), Some(certificate)) => {
+            let shown = Digest::parse_hex(&certificate.fingerprint).ok_or(Reason::TokenBound)?;
+            if URL_SAFE_NO_PAD.encode(shown.bytes()) == *wanted { Ok(()) } else { Err(Reason::TokenBound) }
+        }
+        (Binding::Certificate(_), None) | (Binding::Other, _) => Err(Reason::TokenBound),
+    }
+}
+
+/// Is it still true, by what this gate knows now? Takes away what was narrowed.
+pub(crate) fn check_current(passage: &Passage<'_>, token: &mut Token) -> Result<(), Reason> {
+    let known = passage.known();
+    known.check_token(&token.facts, token.ours)?;
+    if token.signed {
+        check_signing_key(passage, token)?;
+    }
+    if token.ours && known.may_narrow(&token.facts) {
+        known.narrow(Arc::make_mut(&mut token.facts));
+    }
+    Ok(())
+}
+
+/// A key that was retired or removed signs nothing any more, also for tokens that were verified before.
+fn check_signing_key(passage: &Passage<'_>, token: &Token) -> Result<(), Reason> {
+    let kid = token.facts.kid.as_deref();
+    if token.ours {
+        return jwt::our_key(passage, kid).map(|_| ());
+    }
+    passage.gates.issuers.check_key(&token.facts.issuer, kid)
+}

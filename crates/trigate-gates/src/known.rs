@@ -1,0 +1,447 @@
+//! What does this gate know? Applications, keys, clients, revocations and narrowings, whole and in memory, with the
+//! feed position up to which it is true and the lease while which it may be trusted.
+//!
+//! Trusts the feed's order. Never forgets a revocation that could still hit a living credential, and never lets one
+//! rule mask another: rules combine by the strictest.
+
+mod rules;
+mod tokens;
+#[cfg(test)]
+mod tests;
+
+use self::{
+    rules::{Narrowings, Rule, RuleSet},
+    tokens::RevokedTokens,
+};
+use crate::sharded::Sharded;
+use arc_swap::ArcSwap;
+use http::HeaderName;
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use trigate_core::{
+    Position, Timestamp,
+    application::{Application, KeyRecord, State},
+    change::{Change, ClientFace, PublicKey, Snapshot, Target, What},
+    credential::{ChecksumKey, Digest},
+    id::{AppId, ClientId, GrantId, KeyId, SessionId, TenantId, UserId},
+    identity::{Identity, TokenFacts},
+    jose::VerifyingKey,
+    oauth::Scope,
+    port::{Clock, Monotonic},
+    reason::Reason,
+};
+
+/// One per process, shared by all cores: an applied change is seen by every request that starts afterwards.
+pub struct Known {
+    tenant: TenantId,
+    clock: Arc<dyn Clock>,
+    /// One writer at a time.
+    writing: Mutex<()>,
+    position: AtomicU64,
+    lease_until: AtomicU64,
+    applications: Sharded<AppId, Arc<Application>>,
+    keys: Sharded<[u8; 32], Arc<KeyRecord>>,
+    key_digests: Sharded<KeyId, [u8; 32]>,
+    own_headers: ArcSwap<Vec<HeaderName>>,
+    clients: Sharded<ClientId, Arc<ClientFace>>,
+    signing_keys: Sharded<String, Arc<SigningKey>>,
+    /// Rises when a signing key comes, goes or changes: part of the key of the cache of verified tokens.
+    verifier_epoch: AtomicU64,
+    disabled_users: Sharded<UserId, ()>,
+    checksum_key: ArcSwap<Option<ChecksumKey>>,
+    revoked: Revoked,
+    narrowed: Narrowed,
+}
+
+/// A signing key of ours, ready to verify.
+pub(crate) struct SigningKey {
+    /// `None` when the JWK could not be read: its tokens are refused.
+    pub key: Option<VerifyingKey>,
+    pub published_until: Option<Timestamp>,
+    pub revoked: bool,
+}
+
+#[derive(Default)]
+struct Revoked {
+    tokens: RevokedTokens,
+    sessions: RuleSet<SessionId>,
+    grants: RuleSet<GrantId>,
+    users: RuleSet<(Option<String>, UserId)>,
+    clients: RuleSet<(Option<String>, ClientId)>,
+    applications: RuleSet<AppId>,
+    keys: RuleSet<KeyId>,
+    certificates: RuleSet<String>,
+    signing_keys: RuleSet<String>,
+}
+
+#[derive(Default)]
+struct Narrowed {
+    user_roles: Narrowings<UserId, String>,
+    client_roles: Narrowings<ClientId, String>,
+    client_scopes: Narrowings<ClientId, Scope>,
+    grant_scopes: Narrowings<GrantId, Scope>,
+}
+
+impl Known {
+    /// Knows nothing yet, and holds no lease.
+    pub fn new(tenant: TenantId, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            tenant,
+            clock,
+            writing: Mutex::default(),
+            position: AtomicU64::new(0),
+            lease_until: AtomicU64::new(0),
+            applications: Sharded::default(),
+            keys: Sharded::default(),
+            key_digests: Sharded::default(),
+            own_headers: ArcSwap::default(),
+            clients: Sharded::default(),
+            signing_keys: Sharded::default(),
+            verifier_epoch: AtomicU64::new(0),
+            disabled_users: Sharded::default(),
+            checksum_key: ArcSwap::default(),
+            revoked: Revoked::default(),
+            narrowed: Narrowed::default(),
+        }
+    }
+
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// All changes up to here are applied, and seen by all cores.
+    pub fn position(&self) -> Position {
+        Position(self.position.load(Ordering::Acquire))
+    }
+
+    /// The memory may be trusted until then. The caller counts from *before* it asked for the lease.
+    pub fn hold_lease(&self, until: Monotonic) {
+        self.lease_until.fetch_max(until.0, Ordering::AcqRel);
+    }
+
+    /// Trusts itself no longer (a clean stop, or a feed that cannot be read on).
+    pub fn drop_lease(&self) {
+        self.lease_until.store(0, Ordering::Release);
+    }
+
+    /// Is the lease alive at `now`?
+    pub fn trusted(&self, now: Monotonic) -> bool {
+        now.0 < self.lease_until.load(Ordering::Acquire)
+    }
+
+    /// Takes in a snapshot. One that is older than what is known is ignored. Safe while requests are judged: what
+    /// takes away comes first, and revocations known before are kept.
+    pub fn load(&self, snapshot: Snapshot) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if snapshot.position < self.position() {
+            return;
+        }
+        for change in &snapshot.standing {
+            self.take_in(change);
+        }
+        for user in &snapshot.disabled_users {
+            self.disabled_users.insert(user.clone(), ());
+        }
+        let disabled: HashSet<&UserId> = snapshot.disabled_users.iter().collect();
+        self.disabled_users.retain(|user, ()| disabled.contains(user));
+        self.load_records(&snapshot);
+        self.checksum_key.store(Arc::new(snapshot.opaque_checksum.clone()));
+        self.position.store(snapshot.position.0, Ordering::Release);
+    }
+
+    fn load_records(&self, snapshot: &Snapshot) {
+        for application in &snapshot.applications {
+            self.put_application(application.clone());
+        }
+        let keys: HashSet<&KeyId> = snapshot.keys.iter().map(|key| &key.id).collect();
+        self.keys.retain(|_, key| keys.contains(&key.id));
+        self.key_digests.retain(|id, _| keys.contains(id));
+        for key in &snapshot.keys {
+            self.put_key(key.clone());
+        }
+        for client in &snapshot.clients {
+            self.clients.insert(client.id.clone(), Arc::new(client.clone()));
+        }
+        let kids: HashSet<&String> = snapshot.signing_keys.iter().map(|key| &key.kid).collect();
+        self.signing_keys.retain(|kid, _| kids.contains(kid));
+        for key in &snapshot.signing_keys {
+            self.put_signing_key(key);
+        }
+        self.verifier_epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Takes in the next change. One at or below the position, or of another tenant, changes nothing.
+    pub fn apply(&self, change: &Change) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if change.position <= self.position() {
+            return;
+        }
+        self.take_in(change);
+        // After the change itself: who reads the position finds all that it promises.
+        self.position.store(change.position.0, Ordering::Release);
+    }
+
+    /// Changes of other tenants were skipped up to here (the feed is one for all).
+    pub fn advance(&self, position: Position) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.position.fetch_max(position.0, Ordering::AcqRel);
+    }
+
+    /// Forgets rules whose time is over. Called now and then by a task.
+    pub fn sweep(&self) {
+        let now = self.clock.now();
+        self.revoked.tokens.sweep(now);
+        self.revoked.sessions.sweep(now);
+        self.revoked.grants.sweep(now);
+        self.revoked.users.sweep(now);
+        self.revoked.clients.sweep(now);
+        self.narrowed.user_roles.sweep(now);
+        self.narrowed.client_roles.sweep(now);
+        self.narrowed.client_scopes.sweep(now);
+        self.narrowed.grant_scopes.sweep(now);
+        // Applications, keys, certificates and signing keys have no life of their own that ends the danger: kept.
+    }
+
+    /// Needed for opaque tokens; also part of the snapshot.
+    pub fn set_checksum_key(&self, key: ChecksumKey) {
+        self.checksum_key.store(Arc::new(Some(key)));
+    }
+
+    /// Numbers for metrics: applications, keys, clients, revoked tokens.
+    pub fn sizes(&self) -> [usize; 4] {
+        [self.applications.len(), self.keys.len(), self.clients.len(), self.revoked.tokens.len()]
+    }
+
+    fn take_in(&self, change: &Change) {
+        if change.tenant != self.tenant {
+            return;
+        }
+        let rule = |keep_until: &Timestamp| Rule { position: change.position, at: change.at, keep_until: *keep_until };
+        match &change.what {
+            What::Application { record } => self.put_application(record.clone()),
+            What::Key { record } => self.put_key(record.clone()),
+            What::Client { record } => {
+                self.clients.insert(record.id.clone(), Arc::new(record.clone()));
+            }
+            What::SigningKey { record } => {
+                self.put_signing_key(record);
+                self.verifier_epoch.fetch_add(1, Ordering::AcqRel);
+            }
+            What::UserState { user, state: State::Disabled } => {
+                self.disabled_users.insert(user.clone(), ());
+            }
+            What::UserState { user, state: State::Enabled } => {
+                self.disabled_users.remove(user);
+            }
+            What::RolesNarrowed { user, roles, keep_until } => {
+                self.narrowed.user_roles.add(user.clone(), roles.iter().cloned(), rule(keep_until));
+            }
+            What::ClientRolesNarrowed { client, roles, keep_until } => {
+                self.narrowed.client_roles.add(client.clone(), roles.iter().cloned(), rule(keep_until));
+            }
+            What::ClientScopesNarrowed { client, scopes, keep_until } => {
+                self.narrowed.client_scopes.add(client.clone(), scopes.iter().cloned(), rule(keep_until));
+            }
+            What::GrantNarrowed { grant, scopes, keep_until } => {
+                self.narrowed.grant_scopes.add(grant.clone(), scopes.iter().cloned(), rule(keep_until));
+            }
+            What::Revoked { target, keep_until } => self.revoke(target, rule(keep_until)),
+        }
+    }
+
+    fn revoke(&self, target: &Target, rule: Rule) {
+        let revoked = &self.revoked;
+        match target.clone() {
+            Target::Token { id } => revoked.tokens.add(id, rule.keep_until, self.clock.now()),
+            Target::Session { id } => revoked.sessions.add(id, rule),
+            Target::Grant { id } => revoked.grants.add(id, rule),
+            Target::User { id, issuer } => revoked.users.add((issuer, id), rule),
+            Target::Client { id, issuer } => revoked.clients.add((issuer, id), rule),
+            Target::Application { id } => revoked.applications.add(id, rule),
+            Target::Key { id } => revoked.keys.add(id, rule),
+            Target::Certificate { fingerprint } => revoked.certificates.add(fingerprint, rule),
+            Target::SigningKey { kid } => {
+                revoked.signing_keys.add(kid, rule);
+                self.verifier_epoch.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    }
+
+    fn put_application(&self, record: Application) {
+        self.applications.insert(record.id.clone(), Arc::new(record));
+    }
+
+    fn put_key(&self, record: KeyRecord) {
+        let digest = *record.digest.bytes();
+        if let Some(name) = record.header.as_deref().and_then(own_header) {
+            let names = self.own_headers.load();
+            if !names.contains(&name) {
+                let mut names = names.as_ref().clone();
+                names.push(name);
+                self.own_headers.store(Arc::new(names));
+            }
+        }
+        if let Some(old) = self.key_digests.insert(record.id.clone(), digest).filter(|old| *old != digest) {
+            self.keys.remove(&old);
+        }
+        self.keys.insert(digest, Arc::new(record));
+    }
+
+    fn put_signing_key(&self, record: &PublicKey) {
+        let key = VerifyingKey::from_jwk(&record.jwk).ok().filter(|key| key.kid() == Some(record.kid.as_str()));
+        let known = SigningKey { key, published_until: record.published_until, revoked: record.revoked };
+        self.signing_keys.insert(record.kid.clone(), Arc::new(known));
+    }
+
+    // What the gates ask. Each answer is true at the moment of asking.
+
+    pub(crate) fn application(&self, id: &AppId) -> Option<Arc<Application>> {
+        self.applications.get(id)
+    }
+
+    pub(crate) fn client(&self, id: &ClientId) -> Option<Arc<ClientFace>> {
+        self.clients.get(id)
+    }
+
+    /// The key whose digest this is: the exact key or none (K04).
+    pub(crate) fn key(&self, digest: &Digest) -> Option<Arc<KeyRecord>> {
+        self.keys.get(digest.bytes())
+    }
+
+    /// The headers that imported keys arrive in.
+    pub fn own_headers(&self) -> Arc<Vec<HeaderName>> {
+        self.own_headers.load_full()
+    }
+
+    pub(crate) fn signing_key(&self, kid: &str) -> Option<Arc<SigningKey>> {
+        self.signing_keys.get(kid)
+    }
+
+    pub(crate) fn checksum_key(&self) -> Option<ChecksumKey> {
+        self.checksum_key.load().as_ref().clone()
+    }
+
+    pub(crate) fn verifier_epoch(&self) -> u64 {
+        self.verifier_epoch.load(Ordering::Acquire)
+    }
+
+    /// Was the key, or all of its application before it was born, revoked?
+    pub(crate) fn check_key(&self, key: &KeyRecord) -> Result<(), Reason> {
+        if self.revoked.keys.any(&key.id) {
+            return Err(Reason::KeyRevoked);
+        }
+        if self.revoked.applications.hits_position(&key.application, key.born) {
+            return Err(Reason::ApplicationRevoked);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_certificate(&self, fingerprint: &str) -> Result<(), Reason> {
+        if self.revoked.certificates.any(fingerprint) { Err(Reason::CertificateRevoked) } else { Ok(()) }
+    }
+
+    /// Is what the token says still true? Judged on every request, after the cache of verified tokens.
+    pub(crate) fn check_token(&self, facts: &TokenFacts, ours: bool) -> Result<(), Reason> {
+        let revoked = &self.revoked;
+        // The signing key first: whoever stole it writes any position that pleases them.
+        if ours && facts.kid.as_deref().is_some_and(|kid| revoked.signing_keys.any(kid)) {
+            return Err(Reason::SigningKeyRevoked);
+        }
+        if revoked.tokens.contains(facts.token) {
+            return Err(Reason::TokenRevoked);
+        }
+        if let Some(application) = &facts.application
+            && self.hits(&revoked.applications, application, facts, ours)
+        {
+            return Err(Reason::ApplicationRevoked);
+        }
+        let issuer = (!ours).then(|| facts.issuer.clone());
+        if let Some(client) = &facts.client
+            && self.hits(&revoked.clients, &(issuer.clone(), client.clone()), facts, ours)
+        {
+            return Err(Reason::ClientRevoked);
+        }
+        if let Identity::User { id, .. } = &facts.identity
+            && self.hits(&revoked.users, &(issuer, id.clone()), facts, ours)
+        {
+            return Err(Reason::UserRevoked);
+        }
+        if ours { self.check_own_token(facts) } else { Ok(()) }
+    }
+
+    /// Sessions, grants and states are known of our own tokens alone.
+    fn check_own_token(&self, facts: &TokenFacts) -> Result<(), Reason> {
+        let revoked = &self.revoked;
+        if facts.grant.as_ref().is_some_and(|grant| self.hits(&revoked.grants, grant, facts, true)) {
+            return Err(Reason::GrantRevoked);
+        }
+        if facts.session.as_ref().is_some_and(|session| self.hits(&revoked.sessions, session, facts, true)) {
+            return Err(Reason::SessionRevoked);
+        }
+        if let Identity::User { id, .. } = &facts.identity
+            && self.disabled_users.contains(id)
+        {
+            return Err(Reason::UserDisabled);
+        }
+        let disabled = |client: &Arc<ClientFace>| client.state == State::Disabled;
+        if facts.client.as_ref().is_some_and(|client| self.clients.with(client, disabled) == Some(true)) {
+            return Err(Reason::ClientDisabled);
+        }
+        Ok(())
+    }
+
+    /// Ours are judged by position, whatever the clocks say; foreign ones by `iat`, which is all there is.
+    fn hits<K: std::hash::Hash + Eq>(&self, rules: &RuleSet<K>, key: &K, facts: &TokenFacts, ours: bool) -> bool {
+        if ours {
+            // INVARIANT: a token of ours without a position was refused at verification; here it would be the oldest.
+            rules.hits_position(key, facts.position.unwrap_or_default())
+        } else {
+            rules.hits_issued_at(key, facts.issued_at)
+        }
+    }
+
+    /// Takes from a token of ours the roles and scopes that were taken away since it was minted (T35).
+    pub(crate) fn narrow(&self, facts: &mut TokenFacts) {
+        let minted = facts.position.unwrap_or_default();
+        let narrowed = &self.narrowed;
+        if let Identity::User { id, .. } = &facts.identity
+            && let Some(gone) = narrowed.user_roles.gone(id, minted)
+        {
+            facts.roles.retain(|role| !gone.contains(role));
+        }
+        if let Some(client) = &facts.client {
+            if let Identity::Service { .. } = &facts.identity
+                && let Some(gone) = narrowed.client_roles.gone(client, minted)
+            {
+                facts.roles.retain(|role| !gone.contains(role));
+            }
+            if let Some(gone) = narrowed.client_scopes.gone(client, minted) {
+                facts.scopes = facts.scopes.minus(&gone.into_iter().collect());
+            }
+        }
+        if let Some(grant) = &facts.grant
+            && let Some(gone) = narrowed.grant_scopes.gone(grant, minted)
+        {
+            facts.scopes = facts.scopes.minus(&gone.into_iter().collect());
+        }
+    }
+
+    /// Would [`Self::narrow`] look at anything? Spares the copy of the facts.
+    pub(crate) fn may_narrow(&self, facts: &TokenFacts) -> bool {
+        let narrowed = &self.narrowed;
+        let user = matches!(&facts.identity, Identity::User { id, .. } if narrowed.user_roles.has(id));
+        let client = facts.client.as_ref().is_some_and(|id| narrowed.client_roles.has(id) || narrowed.client_scopes.has(id));
+        user || client || facts.grant.as_ref().is_some_and(|id| narrowed.grant_scopes.has(id))
+    }
+}
+
+/// `Authorization`, and names that are no header names, carry keys in their usual form only.
+pub(crate) fn own_header(name: &str) -> Option<HeaderName> {
+    let name = HeaderName::try_from(name).ok()?;
+    (name != http::header::AUTHORIZATION && name != http::header::COOKIE && name != crate::request::API_KEY).then_some(name)
+}

@@ -1,0 +1,6 @@
+//! The road as a whole: each credential in each state, and what status, challenge and record come of it.
+
+mod attacks;
+mod changes;
+mod rig;
+mod road;

@@ -1,0 +1,102 @@
+//! `trigate revoke`: what ends, for ever.
+
+use super::{Failure, Global, door::Door, input, print};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(Args)]
+#[command(after_help = "The command returns when no gate accepts the credential any more.
+
+Examples:
+  trigate revoke user alice@example.com --why \"stolen phone\"
+  trigate revoke key key_…
+  trigate revoke token < token.txt
+  trigate revoke cert spiffe://acme.test/billing")]
+pub struct Command {
+    kind: Kind,
+    /// Id, name, e-mail or fingerprint. For a token: its `jti`; the token itself comes on standard input or in --file.
+    what: Option<String>,
+    /// File with the credential; `-` is standard input.
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// A foreign issuer, for its users, clients and token ids.
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    /// One access token, or the line of a refresh token
+    Token,
+    /// One login in one browser, and every token that came from it
+    Session,
+    /// What one person allowed one client
+    Grant,
+    /// Everything issued about a person before now; a new login works
+    User,
+    /// Everything issued to a client before now
+    Client,
+    /// Everything of an application before now: keys and tokens
+    App,
+    /// An API key
+    Key,
+    /// A client certificate
+    Cert,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Session => "session",
+            Self::Grant => "grant",
+            Self::User => "user",
+            Self::Client => "client",
+            Self::App => "app",
+            Self::Key => "key",
+            Self::Cert => "cert",
+        }
+    }
+}
+
+impl Command {
+    pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        let kind = self.kind.as_str();
+        match (self.what, self.file) {
+            (Some(what), None) => {
+                refuse_secret_argument(&what)?;
+                run(global, kind, &what, self.issuer.as_deref()).await
+            }
+            (None, file) if matches!(self.kind, Kind::Token | Kind::Key | Kind::Cert) => {
+                let what = input::read(file.as_deref(), kind)?;
+                run(global, kind, &what, self.issuer.as_deref()).await
+            }
+            (None, _) => Err(Failure::usage(format!("which {kind}?"), format!("name it: trigate revoke {kind} ID"))),
+            (Some(_), Some(_)) => Err(Failure::usage("both an id and a file were given", "leave one out")),
+        }
+    }
+}
+
+/// SECURITY: arguments are visible to every user of the machine, and stay in the shell's history.
+pub fn refuse_secret_argument(text: &str) -> Result<(), Failure> {
+    if trigate_core::credential::mask_secrets(text) == text {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        "a credential was given as an argument: other users of this machine can read it, and the shell remembers it",
+        "pipe it in, or name a file with --file; this one should be replaced",
+    ))
+}
+
+pub async fn run(global: &Global, kind: &str, what: &str, issuer: Option<&str>) -> Result<(), Failure> {
+    let door = Door::open(global).await?;
+    let answer = door.post(&["revocations"], &json!({ "kind": kind, "what": what, "issuer": issuer })).await?;
+    if global.json {
+        print::json(&answer);
+    } else {
+        let where_ = if door.is_offline() { "in the store; no server runs" } else { "everywhere" };
+        print::line(&format!("revoked {} {} {where_}", print::text(&answer, "kind"), print::text(&answer, "id")));
+    }
+    Ok(())
+}

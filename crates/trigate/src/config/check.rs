@@ -1,0 +1,468 @@
+//! Is this configuration safe to start? Every setting that opens a hole needs an override that names the danger; each
+//! refusal says file, line and the literal lines that remedy it.
+
+use super::{
+    file::{File, Route, WithoutLease},
+    place::{Places, Step},
+};
+use std::{
+    collections::HashSet,
+    fmt::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+};
+use trigate_core::{id::AppId, jose::Algorithm, oauth::Scope};
+use trigate_gates::{CredentialKind, Demands, Kinds, Limit, Pattern};
+
+/// The text that an issuer without audiences must say.
+pub const ANY_AUDIENCE: &str = "danger: tokens meant for others pass";
+
+/// What is wrong, where, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// From 1.
+    pub line: usize,
+    pub message: String,
+    /// Any one of these, applied as printed, lets it start.
+    pub remedies: Vec<Remedy>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remedy {
+    /// Lines of TOML to add below line `below`, or in place of it.
+    pub toml: String,
+    pub below: usize,
+    pub replaces: bool,
+    /// When to choose it.
+    pub when: &'static str,
+}
+
+/// All findings of one file; empty means that it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub path: PathBuf,
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        for finding in &self.findings {
+            writeln!(f, "{path}:{}: {}", finding.line, finding.message)?;
+            for (index, remedy) in finding.remedies.iter().enumerate() {
+                let lead = if index == 0 { "help:" } else { "  or:" };
+                let verb = if remedy.replaces { "replace" } else { "add below" };
+                writeln!(f, "  {lead} {}, {verb} line {}:", remedy.when, remedy.below)?;
+                for line in remedy.toml.lines() {
+                    writeln!(f, "      {line}")?;
+                }
+            }
+        }
+        match self.findings.len() {
+            0 => writeln!(f, "{path}: ok"),
+            1 => writeln!(f, "1 problem: not started"),
+            n => writeln!(f, "{n} problems: not started"),
+        }
+    }
+}
+
+/// Judges what the file says. Pure: reads no other file and no network.
+pub fn check(file: &File, text: &str) -> Vec<Finding> {
+    let mut check = Check { file, places: Places::of(text), findings: Vec::new() };
+    check.check_listeners();
+    check.check_issuers();
+    check.check_plans();
+    check.check_upstreams();
+    check.check_routes();
+    check.check_same_routes();
+    check.check_machines();
+    check.check_mtls();
+    check.findings.sort_by_key(|finding| finding.line);
+    check.findings
+}
+
+struct Check<'a> {
+    file: &'a File,
+    places: Places<'a>,
+    findings: Vec<Finding>,
+}
+
+impl Check<'_> {
+    fn line(&self, path: &[Step<'_>]) -> usize {
+        self.places.line(path)
+    }
+
+    fn refuse(&mut self, line: usize, message: impl Into<String>, remedies: Vec<Remedy>) {
+        self.findings.push(Finding { line, message: message.into(), remedies });
+    }
+
+    fn section(&self, name: &str) -> usize {
+        self.line(&[Step::Key(name)])
+    }
+
+    fn check_listeners(&mut self) {
+        let server = &self.file.server;
+        let open: Vec<(&str, SocketAddr)> = [("gate", server.gate), ("issuer", server.issuer), ("desk", server.desk)]
+            .into_iter()
+            .filter(|(_, address)| !address.ip().is_loopback())
+            .collect();
+        if !server.insecure_http {
+            for (name, address) in open {
+                let line = self.line(&[Step::Key("server"), Step::Key(name)]);
+                let remedies = vec![
+                    Remedy {
+                        toml: format!("{name} = \"127.0.0.1:{}\"", address.port()),
+                        below: line,
+                        replaces: true,
+                        when: "to listen on this machine alone, behind something that speaks TLS",
+                    },
+                    below(self.section("server"), "insecure_http = true", "if others carry the traffic over a network you trust"),
+                ];
+                self.refuse(line, format!("`{name}` listens on `{address}` without TLS: credentials would travel readable"), remedies);
+            }
+        }
+        self.check_own_urls();
+        let mut seen = HashSet::new();
+        for (name, address) in [("gate", Some(server.gate)), ("issuer", Some(server.issuer)), ("desk", Some(server.desk)), ("mtls", server.mtls)] {
+            if let Some(address) = address.filter(|a| a.port() != 0)
+                && !seen.insert(address)
+            {
+                let line = self.line(&[Step::Key("server"), Step::Key(name)]);
+                self.refuse(line, format!("`{name}` listens on `{address}`, which another listener of this file has"), vec![]);
+            }
+        }
+        for (index, network) in server.trusted_proxies.iter().enumerate() {
+            if network.parse::<ipnet::IpNet>().is_err() && network.parse::<std::net::IpAddr>().is_err() {
+                let line = self.line(&[Step::Key("server"), Step::Key("trusted_proxies"), Step::Index(index)]);
+                self.refuse(line, format!("`{network}` is no network: write `10.0.0.0/8`"), vec![]);
+            }
+        }
+        if let Some(limit) = &server.address_limit
+            && let Err(why) = limit.parse::<Limit>()
+        {
+            let line = self.line(&[Step::Key("server"), Step::Key("address_limit")]);
+            self.refuse(line, why.to_string(), vec![]);
+        }
+        if server.node.is_empty() || !server.node.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+            let line = self.line(&[Step::Key("server"), Step::Key("node")]);
+            self.refuse(line, "`node` is a name of letters, digits, `-`, `_` and `.`", vec![]);
+        }
+        if let Err(why) = super::store_location(&server.store, std::path::Path::new(".")) {
+            let line = self.line(&[Step::Key("server"), Step::Key("store")]);
+            self.refuse(line, why, vec![]);
+        }
+    }
+
+    fn check_own_urls(&mut self) {
+        for (section, url) in [("server", &self.file.server.url), ("issuer", &self.file.issuer.url), ("desk", &self.file.desk.url)] {
+            let Some(url) = url else { continue };
+            let line = self.line(&[Step::Key(section), Step::Key("url")]);
+            match url::Url::parse(url) {
+                Ok(parsed) if parsed.scheme() == "https" || is_loopback_url(&parsed) => {}
+                // RFC 8414 §2: an issuer is https; nothing overrides that but loopback.
+                Ok(_) if section != "issuer" && self.file.server.insecure_http => {}
+                Ok(parsed) => {
+                    let https = format!("url = \"https://{}\"", parsed.host_str().unwrap_or("login.example"));
+                    let mut remedies = vec![replace(line, &https, "to be reached over TLS")];
+                    if section != "issuer" {
+                        remedies.push(below(self.section("server"), "insecure_http = true", "if others carry the traffic over a network you trust"));
+                    }
+                    self.refuse(line, format!("`{section}.url` `{url}` is not https"), remedies);
+                }
+                Err(_) => self.refuse(line, format!("`{section}.url` `{url}` is no URL"), vec![]),
+            }
+        }
+    }
+
+    fn check_issuers(&mut self) {
+        if let Some(name) = &self.file.issuer.algorithm
+            && !matches!(name.parse(), Ok(Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA))
+        {
+            let line = self.line(&[Step::Key("issuer"), Step::Key("algorithm")]);
+            let remedy = replace(line, "algorithm = \"RS256\"", "to sign as every library expects");
+            self.refuse(line, format!("`{name}` is no algorithm that this issuer signs with"), vec![remedy]);
+        }
+        for scope in self.file.issuer.scopes.keys() {
+            if Scope::parse(scope).is_err() {
+                let line = self.line(&[Step::Key("issuer"), Step::Key("scopes"), Step::Key(scope)]);
+                self.refuse(line, format!("`{scope}` is no scope"), vec![]);
+            }
+        }
+        let mut seen = HashSet::new();
+        for (index, issuer) in self.file.trusted_issuer.iter().enumerate() {
+            let at = |field| [Step::Key("trusted_issuer"), Step::Index(index), Step::Key(field)];
+            let head = self.line(&[Step::Key("trusted_issuer"), Step::Index(index)]);
+            if issuer.url.is_empty() {
+                self.refuse(head, "a trusted issuer without `url`", vec![below(head, "url = \"https://issuer.example\"", "to name it")]);
+            } else if !seen.insert(&issuer.url) {
+                self.refuse(self.line(&at("url")), format!("issuer `{}` stands here twice", issuer.url), vec![]);
+            } else {
+                self.check_issuer_url(&issuer.url, issuer.insecure_http, head, self.line(&at("url")));
+            }
+            // RFC 9068 §4: an audience is what keeps a token for another API from passing here.
+            if issuer.audiences.is_empty() && issuer.accept_any_audience.as_deref() != Some(ANY_AUDIENCE) {
+                let any = format!("accept_any_audience = \"{ANY_AUDIENCE}\"");
+                let remedies = vec![
+                    below(head, "audiences = [\"https://api.example\"]", "to accept tokens that were made for this API (write its audience)"),
+                    below(head, &any, "to accept every token of this issuer, also those made for other APIs"),
+                ];
+                let line = issuer.accept_any_audience.as_ref().map_or(head, |_| self.line(&at("accept_any_audience")));
+                if issuer.accept_any_audience.is_some() {
+                    self.refuse(line, "`accept_any_audience` must name the danger", vec![replace(line, &any, "to accept every token of this issuer")]);
+                } else {
+                    self.refuse(line, format!("issuer `{}` without `audiences`", issuer.url), remedies);
+                }
+            }
+            for name in &issuer.algorithms {
+                if name.parse::<Algorithm>().is_err() {
+                    self.refuse(self.line(&at("algorithms")), format!("`{name}` is no algorithm known here (symmetric ones never are)"), vec![]);
+                }
+            }
+            for (client, application) in &issuer.applications {
+                if AppId::parse(application).is_err() {
+                    let line = self.line(&[Step::Key("trusted_issuer"), Step::Index(index), Step::Key("applications"), Step::Key(client)]);
+                    self.refuse(line, format!("`{application}` is no application id"), vec![]);
+                }
+            }
+            if issuer.leeway_s.is_some_and(|s| s > 60) {
+                let line = self.line(&at("leeway_s"));
+                self.refuse(line, "`leeway_s` above 60 keeps expired tokens alive", vec![replace(line, "leeway_s = 60", "to allow the most")]);
+            }
+        }
+    }
+
+    fn check_issuer_url(&mut self, url: &str, insecure: bool, head: usize, line: usize) {
+        match url::Url::parse(url) {
+            Ok(parsed) if parsed.scheme() == "https" || is_loopback_url(&parsed) || insecure => {}
+            Ok(_) => {
+                let remedy = below(head, "insecure_http = true", "if nobody between here and there can change its keys");
+                self.refuse(line, format!("issuer `{url}` is not https: whoever changes its keys on the way is let in"), vec![remedy]);
+            }
+            Err(_) => self.refuse(line, format!("issuer `{url}` is no URL"), vec![]),
+        }
+    }
+
+    fn check_plans(&mut self) {
+        for (name, limit) in &self.file.plans {
+            if let Err(why) = limit.parse::<Limit>() {
+                let line = self.line(&[Step::Key("plans"), Step::Key(name)]);
+                self.refuse(line, why.to_string(), vec![replace(line, &format!("{name} = \"1000/hour\""), "to allow a thousand an hour")]);
+            }
+        }
+    }
+
+    fn check_upstreams(&mut self) {
+        for (name, url) in &self.file.upstreams {
+            if let Err(why) = crate::proxy::UpstreamUrl::parse(url) {
+                let line = self.line(&[Step::Key("upstreams"), Step::Key(name)]);
+                self.refuse(line, format!("upstream `{name}` = `{url}`: {why}"), vec![]);
+            }
+        }
+    }
+
+    fn check_routes(&mut self) {
+        for (index, route) in self.file.route.iter().enumerate() {
+            self.check_route_shape(index, route);
+            self.check_route_demands(index, route);
+            self.check_route_words(index, route);
+            self.check_route_cors(index, route);
+        }
+    }
+
+    fn route_line(&self, index: usize, field: &str) -> usize {
+        self.line(&[Step::Key("route"), Step::Index(index), Step::Key(field)])
+    }
+
+    fn check_route_shape(&mut self, index: usize, route: &Route) {
+        let head = self.line(&[Step::Key("route"), Step::Index(index)]);
+        if route.path.is_empty() {
+            self.refuse(head, "a route without `path`", vec![below(head, "path = \"/\"", "to match the root alone")]);
+        } else if let Err(why) = Pattern::parse(&route.path) {
+            self.refuse(self.route_line(index, "path"), why.to_string(), vec![]);
+        } else if route.path.starts_with("/.trigate") {
+            self.refuse(self.route_line(index, "path"), "`/.trigate/` belongs to the gate itself", vec![]);
+        }
+        if route.upstream.is_empty() {
+            let remedies = match self.file.upstreams.keys().next() {
+                Some(name) => vec![below(head, &format!("upstream = \"{name}\""), "to send it there")],
+                None => vec![],
+            };
+            self.refuse(head, format!("route `{}` without `upstream`", route.path), remedies);
+        } else if !self.file.upstreams.contains_key(&route.upstream) {
+            let line = self.route_line(index, "upstream");
+            let remedies = match self.file.upstreams.keys().next() {
+                Some(name) => vec![replace(line, &format!("upstream = \"{name}\""), "to use one that exists")],
+                None => vec![],
+            };
+            self.refuse(line, format!("`{}` is not in `[upstreams]`", route.upstream), remedies);
+        }
+    }
+
+    fn check_route_demands(&mut self, index: usize, route: &Route) {
+        let head = self.line(&[Step::Key("route"), Step::Index(index)]);
+        let Some(text) = &route.demands else {
+            if !route.public {
+                let remedies = vec![
+                    below(head, "demands = \"token\"", "if callers must prove who they are"),
+                    below(head, "public = true", "if everybody may call it, unproven"),
+                ];
+                self.refuse(head, format!("route `{}` demands nothing, and does not say so", route.path), remedies);
+            }
+            return;
+        };
+        let line = self.route_line(index, "demands");
+        if route.public {
+            let open = self.route_line(index, "public");
+            self.refuse(open, format!("route `{}` is `public` and demands `{text}`: it cannot be both", route.path), vec![replace(open, "public = false", "to keep the demand")]);
+            return;
+        }
+        let demands = match text.parse::<Demands>() {
+            Ok(demands) => demands,
+            Err(why) => return self.refuse(line, why.to_string(), vec![replace(line, "demands = \"token\"", "to ask for an access token")]),
+        };
+        // An API key identifies an application; whoever thinks that it stands for a user finds out here.
+        let key_only = demands.alternatives().contains(&Kinds::NONE.with(CredentialKind::Key));
+        if key_only && !route.subject.iter().any(|s| s == "application") {
+            let remedies = vec![
+                below(head, "subject = \"application\"", "if the request is for an application and for no user"),
+                replace(line, "demands = \"key and token\"", "if it is for a user"),
+            ];
+            let existing = !route.subject.is_empty();
+            let remedies = if existing { vec![replace(self.route_line(index, "subject"), "subject = \"application\"", "if the request is for an application and for no user"), replace(line, "demands = \"key and token\"", "if it is for a user")] } else { remedies };
+            self.refuse(line, format!("route `{}` demands an API key alone: a key identifies an application, never a user", route.path), remedies);
+        }
+        if demands.ever(CredentialKind::Certificate) && (self.file.mtls.is_none() || self.file.server.mtls.is_none()) {
+            self.refuse(line, format!("route `{}` takes certificates, but no listener asks for them: `[mtls]` and `server.mtls` are needed", route.path), vec![]);
+        }
+        if route.sensitive && route.without_lease == Some(WithoutLease::Allow) {
+            let line = self.route_line(index, "without_lease");
+            self.refuse(
+                line,
+                format!("route `{}` is sensitive: it cannot go on without knowing the newest revocations", route.path),
+                vec![replace(line, "without_lease = \"deny\"", "to refuse then"), replace(line, "without_lease = \"introspect\"", "to ask the issuer then")],
+            );
+        }
+    }
+
+    fn check_route_words(&mut self, index: usize, route: &Route) {
+        for scope in route.scopes.iter().filter(|scope| Scope::parse(scope).is_err()) {
+            self.refuse(self.route_line(index, "scopes"), format!("`{scope}` is no scope (one word each)"), vec![]);
+        }
+        for subject in route.subject.iter().filter(|s| !matches!(*s, "user" | "service" | "machine" | "application")) {
+            self.refuse(self.route_line(index, "subject"), format!("`{subject}` is none of `user`, `service`, `machine`, `application`"), vec![]);
+        }
+        for method in route.methods.iter() {
+            if http::Method::from_bytes(method.as_bytes()).is_err() || method.bytes().any(|b| b.is_ascii_lowercase()) {
+                self.refuse(self.route_line(index, "methods"), format!("`{method}` is no method (capitals)"), vec![]);
+            }
+        }
+        for host in route.host.iter() {
+            if crate::edge::authority::Authority::parse(host).is_err() {
+                self.refuse(self.route_line(index, "host"), format!("`{host}` is no host name"), vec![]);
+            }
+        }
+        if let Some(limit) = &route.limit
+            && let Err(why) = limit.parse::<Limit>()
+        {
+            self.refuse(self.route_line(index, "limit"), why.to_string(), vec![]);
+        }
+    }
+
+    fn check_route_cors(&mut self, index: usize, route: &Route) {
+        let Some(cors) = &route.cors else { return };
+        for origin in cors.origins.iter() {
+            let exact = url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == origin);
+            if !exact {
+                self.refuse(self.route_line(index, "cors"), format!("`{origin}` is no origin: write `https://app.example`, without path (there is no wildcard)"), vec![]);
+            }
+        }
+    }
+
+    fn check_same_routes(&mut self) {
+        if let Err(conflict) = super::rules::find_conflict(self.file) {
+            let line = self.route_line(conflict.second, "path");
+            let first = self.route_line(conflict.first, "path");
+            self.refuse(line, format!("{}: the other stands in line {first}", conflict.message), vec![]);
+        }
+    }
+
+    fn check_machines(&mut self) {
+        for (index, machine) in self.file.machine.iter().enumerate() {
+            let head = self.line(&[Step::Key("machine"), Step::Index(index)]);
+            if let Err(why) = super::rules::check_machine(machine) {
+                self.refuse(head, why, vec![]);
+            }
+        }
+    }
+
+    fn check_mtls(&mut self) {
+        let line = self.section("mtls");
+        match (&self.file.mtls, self.file.server.mtls) {
+            (Some(mtls), _) if mtls.ca.is_empty() || mtls.certificate.is_empty() || mtls.key.is_empty() => {
+                self.refuse(line, "`[mtls]` needs `ca`, `certificate` and `key`", vec![]);
+            }
+            (None, Some(_)) => {
+                let line = self.line(&[Step::Key("server"), Step::Key("mtls")]);
+                self.refuse(line, "`server.mtls` listens, but `[mtls]` names no authority, certificate and key", vec![]);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn below(line: usize, toml: &str, when: &'static str) -> Remedy {
+    Remedy { toml: toml.to_owned(), below: line, replaces: false, when }
+}
+
+fn replace(line: usize, toml: &str, when: &'static str) -> Remedy {
+    Remedy { toml: toml.to_owned(), below: line, replaces: true, when }
+}
+
+fn is_loopback_url(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// The parser's own complaint, with its line and a hint.
+pub fn unreadable(text: &str, error: &toml::de::Error) -> Finding {
+    let line = error.span().map_or(1, |span| Places::of("").line_at(0).max(1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count()));
+    let mut message = error.message().trim().replace('\n', " ");
+    if let Some(near) = nearest(&message).map(str::to_owned) {
+        let _ = write!(message, " (did you mean `{near}`?)");
+    }
+    Finding { line, message, remedies: vec![] }
+}
+
+/// For "unknown field `x`, expected one of `a`, `b`": the one that is nearly what was written.
+fn nearest(message: &str) -> Option<&str> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let wrote = quoted.next().filter(|_| message.starts_with("unknown"))?;
+    quoted.map(|known| (distance(wrote, known), known)).filter(|(d, _)| *d <= 2).min().map(|(_, known)| known)
+}
+
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (y, above) in b.iter().zip(row.iter().skip(1)) {
+            left = (diagonal + usize::from(x != *y)).min(left + 1).min(above + 1);
+            diagonal = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}

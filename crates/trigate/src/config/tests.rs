@@ -1,0 +1,110 @@
+use super::*;
+
+const GOOD: &str = r#"
+[server]
+gate = "127.0.0.1:8080"
+
+[plans]
+free = "100/hour"
+
+[upstreams]
+sample = "http://127.0.0.1:8084"
+
+[[route]]
+path = "/api/orders"
+demands = "token"
+upstream = "sample"
+"#;
+
+fn refusals(text: &str) -> Vec<Finding> {
+    match parse(Path::new("trigate.toml"), text) {
+        Ok(_) => vec![],
+        Err(ConfigError::Refused(report)) => report.findings,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Writes the remedy into the text as it is printed.
+fn apply(text: &str, remedy: &Remedy) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    if remedy.replaces {
+        lines[remedy.below - 1] = &remedy.toml;
+    } else {
+        lines.insert(remedy.below, &remedy.toml);
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn a_safe_file_starts() {
+    assert_eq!(refusals(GOOD), vec![]);
+    assert_eq!(refusals(""), vec![]);
+}
+
+#[test]
+fn applying_any_remedy_as_printed_starts_it() {
+    let route = |lines: &str| format!("{GOOD}\n[[route]]\npath = \"/x\"\nupstream = \"sample\"\n{lines}\n");
+    let cases = [
+        route(""),
+        route("demands = \"key\""),
+        route("demands = \"key\"\nsubject = \"user\""),
+        route("demands = \"keys\""),
+        route("public = true\ndemands = \"token\""),
+        route("demands = \"token\"\nsensitive = true\nwithout_lease = \"allow\""),
+        GOOD.replace("127.0.0.1:8080", "0.0.0.0:8080"),
+        GOOD.replace("100/hour", "lots"),
+        GOOD.replace("upstream = \"sample\"", "upstream = \"simple\""),
+        format!("{GOOD}\n[[trusted_issuer]]\nurl = \"https://idp.example\"\n"),
+        format!("{GOOD}\n[[trusted_issuer]]\nurl = \"http://idp.example\"\naudiences = [\"a\"]\n"),
+        format!("{GOOD}\n[[trusted_issuer]]\nurl = \"https://idp.example\"\naccept_any_audience = \"yes\"\n"),
+        format!("{GOOD}\n[issuer]\nalgorithm = \"HS256\"\n"),
+        format!("{GOOD}\n[issuer]\nurl = \"http://login.example\"\n"),
+    ];
+    for case in cases {
+        let findings = refusals(&case);
+        assert_eq!(findings.len(), 1, "{case}\n{findings:?}");
+        assert!(!findings[0].remedies.is_empty(), "{findings:?}");
+        for remedy in &findings[0].remedies {
+            let remedied = apply(&case, remedy);
+            assert_eq!(refusals(&remedied), vec![], "{remedied}");
+        }
+    }
+}
+
+#[test]
+fn a14_unknown_fields_wrong_types_and_double_routes_name_their_line() {
+    let cases = [
+        (GOOD.replace("demands", "demand"), 13, "did you mean `demands`?"),
+        (GOOD.replace("\"127.0.0.1:8080\"", "8080"), 3, "invalid type"),
+        (GOOD.replace("path = \"/api/orders\"", "path = \"/api/orders\"\nsensitive = \"yes\""), 13, "expected a boolean"),
+        (format!("{GOOD}\n[[route]]\npath = \"/api/orders\"\ndemands = \"token\"\nupstream = \"sample\"\n"), 17, "line 12"),
+        (GOOD.replace("[plans]", "[plans"), 5, ""),
+        (GOOD.replace("[plans]\nfree", "[plans]\nfree = \"1/s\"\nfree"), 7, "duplicate"),
+        (format!("{GOOD}\n[[route]]\npath = \"/.trigate/x\"\npublic = true\nupstream = \"sample\"\n"), 17, "belongs to the gate"),
+        (format!("{GOOD}\n[[route]]\npath = \"a\"\npublic = true\nupstream = \"sample\"\n"), 17, "starts with no slash"),
+    ];
+    for (text, line, hint) in cases {
+        let findings = refusals(&text);
+        assert_eq!(findings.len(), 1, "{text}\n{findings:?}");
+        assert_eq!(findings[0].line, line, "{text}\n{findings:?}");
+        assert!(findings[0].message.contains(hint), "{findings:?}");
+    }
+}
+
+#[test]
+fn the_report_prints_file_line_and_remedy() {
+    let text = format!("{GOOD}\n[[route]]\npath = \"/x\"\nupstream = \"sample\"\ndemands = \"key\"\n");
+    let Err(ConfigError::Refused(report)) = parse(Path::new("etc/trigate.toml"), &text) else { panic!("accepted") };
+    let printed = report.to_string();
+    assert!(printed.contains("etc/trigate.toml:19:"), "{printed}");
+    assert!(printed.contains("      subject = \"application\"\n"), "{printed}");
+}
+
+#[test]
+fn the_schema_names_every_section_and_refuses_others() {
+    let schema = schema();
+    assert_eq!(schema["additionalProperties"], false);
+    for name in ["server", "issuer", "desk", "trusted_issuer", "plans", "upstreams", "route", "machine", "mtls", "limits"] {
+        assert!(schema["properties"].get(name).is_some(), "{name}");
+    }
+}

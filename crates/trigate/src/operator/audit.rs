@@ -1,0 +1,436 @@
+//! What did this user, key, application, client, session, certificate or address do, and why was it allowed? One query
+//! over the index and over the records that are not indexed yet; and: is the trail whole?
+//!
+//! Looking is itself an act. Never shows a secret: records hold none.
+
+use super::{Answer, By, Operator, OperatorError, parse_time, when};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+use trigate_audit::Reader;
+use trigate_core::{
+    audit::{ChainHead, Decision, Record},
+    id::{KeyId, SessionId},
+    port::{ActFilter, DecisionFilter, IndexedDecision, StoredAct},
+    reason::Reason,
+};
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecisionsQuery {
+    /// Id or e-mail.
+    pub user: Option<String>,
+    /// Id or name.
+    pub app: Option<String>,
+    pub key: Option<String>,
+    pub client: Option<String>,
+    pub session: Option<String>,
+    /// SHA-256 fingerprint, or the name that it was issued for.
+    pub cert: Option<String>,
+    pub address: Option<std::net::IpAddr>,
+    /// A time, a date, or a span back from now such as `1h`.
+    pub since: Option<String>,
+    /// A reason's code such as `token.revoked`, or its first part: `token`.
+    pub reason: Option<String>,
+    pub limit: Option<u32>,
+    /// For the acts' query alone; accepted here so that both take the same options.
+    pub why: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct DecisionsAnswer {
+    /// Newest first.
+    pub decisions: Vec<DecisionView>,
+    /// Further ones match; ask with a higher limit or a later `since`.
+    pub more: bool,
+    pub nodes: Vec<NodeProgress>,
+    /// What the ids are called now.
+    pub names: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct DecisionView {
+    pub time: String,
+    /// Place in its node's chain.
+    pub index: u64,
+    /// Sentence for `reason`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<&'static str>,
+    #[serde(flatten)]
+    pub decision: Decision,
+}
+
+/// How far a node's records are indexed, and how many were read from its segments for this answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeProgress {
+    pub node: String,
+    pub indexed_up_to: u64,
+    pub read_from_segments: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ActsQuery {
+    pub user: Option<String>,
+    pub app: Option<String>,
+    pub client: Option<String>,
+    /// The id of what was acted on: `key_…`, a fingerprint.
+    pub target: Option<String>,
+    pub since: Option<String>,
+    pub limit: Option<u32>,
+    pub why: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ActsAnswer {
+    pub acts: Vec<ActView>,
+    pub names: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ActView {
+    pub time: String,
+    pub index: u64,
+    #[serde(flatten)]
+    pub act: trigate_core::Act,
+}
+
+/// What `trigate audit verify` found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verification {
+    pub whole: bool,
+    pub chains: Vec<ChainReport>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ChainReport {
+    /// `acts`, or `decisions of NODE`.
+    pub chain: String,
+    pub whole: bool,
+    pub entries: u64,
+    /// Where it does not hold, when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken_at: Option<u64>,
+    pub finding: String,
+    /// Keep it elsewhere: whoever cuts the chain's end cannot reach it there.
+    pub head: Option<String>,
+}
+
+const DEFAULT_LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 10_000;
+
+impl Operator {
+    pub async fn find_decisions(&self, by: &By, query: DecisionsQuery) -> Answer<DecisionsAnswer> {
+        let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+        let (filter, family) = self.read_query(&query, limit).await?;
+        let act = self.act(by, "audit.query", "decisions").fact("question", describe(&query));
+        self.store().record_act(act).await?.gives_only();
+
+        let mut found = Vec::new();
+        let mut nodes = Vec::new();
+        for node in list_nodes(&self.parts.folder.audit()).await? {
+            let indexed_up_to = self.store().indexed_up_to(&node).await?;
+            let tail = read_tail(self.parts.folder.audit(), node.clone(), indexed_up_to).await?;
+            nodes.push(NodeProgress { node, indexed_up_to, read_from_segments: tail.len() as u64 });
+            found.extend(tail.into_iter().filter(|entry| matches(&filter, family.as_deref(), &entry.decision)));
+        }
+        // A family of reasons is no column of the index: ask for more and sift.
+        let asked = if family.is_some() { MAX_LIMIT } else { limit.saturating_add(1) };
+        let indexed = self.store().find_decisions(&DecisionFilter { limit: asked, ..filter.clone() }).await?;
+        found.extend(indexed.into_iter().filter(|entry| matches(&filter, family.as_deref(), &entry.decision)));
+
+        // An indexer that ran meanwhile must not show a record twice.
+        let mut seen = BTreeSet::new();
+        found.retain(|entry| seen.insert((entry.node.clone(), entry.index)));
+        found.sort_by(|a, b| (b.decision.at, b.index).cmp(&(a.decision.at, a.index)));
+        let more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let names = self.names_of(found.iter().map(|entry| &entry.decision)).await?;
+        Ok(DecisionsAnswer { decisions: found.into_iter().map(view).collect(), more, nodes, names })
+    }
+
+    pub async fn find_acts(&self, by: &By, query: ActsQuery) -> Answer<ActsAnswer> {
+        let filter = ActFilter {
+            user: match &query.user {
+                Some(user) => Some(self.load_user(user).await?.id),
+                None => None,
+            },
+            client: match &query.client {
+                Some(client) => Some(self.load_client(client).await?.id),
+                None => None,
+            },
+            application: match &query.app {
+                Some(app) => Some(self.load_app(app).await?.id),
+                None => None,
+            },
+            target: query.target.clone(),
+            since: query.since.as_deref().map(|text| parse_time(text, self.now(), -1)).transpose()?,
+            limit: query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
+        };
+        let act = self.act(by, "audit.query", "acts");
+        self.store().record_act(act).await?.gives_only();
+        let acts = self.store().find_acts(&filter).await?;
+        let mut names = BTreeMap::new();
+        for act in &acts {
+            self.name_user(&mut names, act.act.user.as_ref()).await?;
+            self.name_app(&mut names, act.act.application.as_ref()).await?;
+        }
+        let acts = acts.into_iter().map(|stored| ActView { time: when(stored.act.at), index: stored.index, act: stored.act });
+        Ok(ActsAnswer { acts: acts.collect(), names })
+    }
+
+    /// Walks every chain from its start. Long on large trails: it reads all of them.
+    pub async fn verify_audit(&self, by: &By) -> Answer<Verification> {
+        let act = self.act(by, "audit.verify", "all");
+        self.store().record_act(act).await?.gives_only();
+        let mut chains = vec![self.verify_acts().await?];
+        let dir = self.parts.folder.audit();
+        for node in list_nodes(&dir).await? {
+            let keys = self.parts.checkpoint_keys.clone();
+            let dir = dir.clone();
+            chains.push(blocking(move || Ok(verify_node(&dir, &node, &keys))).await?);
+        }
+        Ok(Verification { whole: chains.iter().all(|chain| chain.whole), chains })
+    }
+
+    async fn verify_acts(&self) -> Answer<ChainReport> {
+        let recorded = self.store().act_chain_head().await?;
+        let mut head = ChainHead::start(self.parts.tenant.as_str());
+        let mut broken = None;
+        while head.length < recorded.length && broken.is_none() {
+            let acts = self.store().acts_from(head.length, 1_000).await?;
+            if acts.is_empty() {
+                broken = Some((head.length, "acts are missing that the chain's head counts".to_owned()));
+            }
+            for stored in acts.iter().filter(|stored| stored.index < recorded.length) {
+                match follow(&head, stored) {
+                    Ok(next) => head = next,
+                    Err(found) => {
+                        broken = Some(found);
+                        break;
+                    }
+                }
+            }
+        }
+        if broken.is_none() && head != recorded {
+            broken = Some((head.length, "the chain ends elsewhere than its head says".to_owned()));
+        }
+        Ok(report("acts".to_owned(), head, broken))
+    }
+
+    async fn read_query(&self, query: &DecisionsQuery, limit: u32) -> Answer<(DecisionFilter, Option<String>)> {
+        let mut filter = DecisionFilter { address: query.address, limit, ..DecisionFilter::default() };
+        if let Some(user) = &query.user {
+            filter.user = Some(self.load_user(user).await?.id);
+        }
+        if let Some(app) = &query.app {
+            filter.application = Some(self.load_app(app).await?.id);
+        }
+        if let Some(client) = &query.client {
+            filter.client = Some(self.load_client(client).await?.id);
+        }
+        if let Some(key) = &query.key {
+            filter.key = Some(match self.load_key(key).await {
+                Ok(key) => key.id,
+                // Gone from the store, but not from the trail.
+                Err(error) => KeyId::parse(key).map_err(|_| error)?,
+            });
+        }
+        if let Some(session) = &query.session {
+            filter.session = Some(SessionId::parse(session).map_err(|_| OperatorError::missing("session", session, "name its id (`ses_…`)"))?);
+        }
+        if let Some(cert) = &query.cert {
+            filter.certificate = Some(self.fingerprint_of(cert).await?);
+        }
+        filter.since = query.since.as_deref().map(|text| parse_time(text, self.now(), -1)).transpose()?;
+        let mut family = None;
+        if let Some(reason) = &query.reason {
+            if Reason::from_code(reason).is_some() {
+                filter.reason = Some(reason.clone());
+            } else if Reason::ALL.iter().any(|known| known.code().starts_with(&format!("{reason}."))) {
+                family = Some(format!("{reason}."));
+            } else {
+                return Err(OperatorError::invalid(
+                    format!("`{}` is no reason", reason.escape_default()),
+                    "use a code such as token.revoked, or its first part: key, token, scope, certificate, …",
+                ));
+            }
+        }
+        Ok((filter, family))
+    }
+
+    async fn fingerprint_of(&self, cert: &str) -> Answer<String> {
+        let plain = cert.replace(':', "").to_ascii_lowercase();
+        if plain.len() == 64 && plain.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(plain);
+        }
+        let known = self.store().list_certificates().await?;
+        // The newest of that name: a machine's certificates follow one another.
+        let newest = known.into_iter().filter(|known| known.name == cert || known.serial == plain).max_by_key(|known| known.created_at);
+        let missing = || OperatorError::missing("certificate", cert, "name its fingerprint; see `trigate cert list`");
+        newest.map(|known| known.fingerprint).ok_or_else(missing)
+    }
+
+    async fn names_of<'a>(&self, decisions: impl Iterator<Item = &'a Decision>) -> Answer<BTreeMap<String, String>> {
+        let mut names = BTreeMap::new();
+        for decision in decisions {
+            self.name_user(&mut names, decision.facts.user.as_ref()).await?;
+            self.name_app(&mut names, decision.facts.application.as_ref()).await?;
+        }
+        Ok(names)
+    }
+
+    async fn name_user(&self, names: &mut BTreeMap<String, String>, id: Option<&trigate_core::id::UserId>) -> Answer<()> {
+        if let Some(id) = id.filter(|id| !names.contains_key(id.as_str())) {
+            if let Some(user) = self.store().find_user(id).await? {
+                names.insert(id.to_string(), user.email);
+            }
+        }
+        Ok(())
+    }
+
+    async fn name_app(&self, names: &mut BTreeMap<String, String>, id: Option<&trigate_core::id::AppId>) -> Answer<()> {
+        if let Some(id) = id.filter(|id| !names.contains_key(id.as_str())) {
+            if let Some(app) = self.store().find_application(id).await? {
+                names.insert(id.to_string(), app.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn view(entry: IndexedDecision) -> DecisionView {
+    DecisionView {
+        time: when(entry.decision.at),
+        index: entry.index,
+        explanation: entry.decision.reason.map(Reason::explanation),
+        decision: entry.decision,
+    }
+}
+
+/// The same questions as the index answers, asked of a record that is not indexed yet.
+fn matches(filter: &DecisionFilter, family: Option<&str>, decision: &Decision) -> bool {
+    fn is<T: PartialEq>(wanted: &Option<T>, found: &Option<T>) -> bool {
+        wanted.as_ref().is_none_or(|wanted| found.as_ref() == Some(wanted))
+    }
+    let facts = &decision.facts;
+    let code = decision.reason.map(Reason::code);
+    is(&filter.user, &facts.user)
+        && is(&filter.application, &facts.application)
+        && is(&filter.client, &facts.client)
+        && is(&filter.key, &facts.key)
+        && is(&filter.session, &facts.session)
+        && is(&filter.certificate, &facts.certificate)
+        && filter.address.is_none_or(|address| decision.peer == address)
+        && filter.since.is_none_or(|since| decision.at >= since)
+        && filter.reason.as_deref().is_none_or(|reason| code == Some(reason))
+        && family.is_none_or(|family| code.is_some_and(|code| code.starts_with(family)))
+}
+
+/// Which questions were asked, for the act: names of the filters, not what was looked for.
+fn describe(query: &DecisionsQuery) -> String {
+    let asked = [
+        ("user", query.user.is_some()),
+        ("app", query.app.is_some()),
+        ("key", query.key.is_some()),
+        ("client", query.client.is_some()),
+        ("session", query.session.is_some()),
+        ("cert", query.cert.is_some()),
+        ("address", query.address.is_some()),
+        ("since", query.since.is_some()),
+        ("reason", query.reason.is_some()),
+    ];
+    let names: Vec<&str> = asked.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
+    if names.is_empty() { "all".to_owned() } else { names.join(" ") }
+}
+
+async fn list_nodes(dir: &Path) -> Answer<Vec<String>> {
+    let dir = dir.to_owned();
+    blocking(move || trigate_audit::nodes(&dir).map_err(segments_failed)).await
+}
+
+async fn read_tail(dir: PathBuf, node: String, from: u64) -> Answer<Vec<IndexedDecision>> {
+    blocking(move || {
+        let mut tail = Vec::new();
+        let Some(mut reader) = Reader::open(&dir, &node, from).map_err(segments_failed)? else { return Ok(tail) };
+        while let Some(entry) = reader.next_entry().map_err(segments_failed)? {
+            if let Record::Decision(decision) = entry.record().map_err(segments_failed)? {
+                tail.push(IndexedDecision { node: node.clone(), index: entry.index, decision: *decision });
+            }
+        }
+        Ok(tail)
+    })
+    .await
+}
+
+fn verify_node(dir: &Path, node: &str, keys: &[trigate_core::jose::VerifyingKey]) -> ChainReport {
+    let chain = format!("decisions of {node}");
+    match trigate_audit::verify(dir, node, keys, None) {
+        Ok(good) => {
+            let mut finding = format!("{} segments, {} signed checkpoints", good.segments, good.checkpoints);
+            if good.first > 0 {
+                finding.push_str(&format!(", records before {} were pruned", good.first));
+            }
+            if good.unsigned > 0 {
+                finding.push_str(&format!(", the last {} records wait for their checkpoint", good.unsigned));
+            }
+            ChainReport { chain, whole: true, entries: good.records, broken_at: None, finding, head: Some(head_text(&good.head)) }
+        }
+        Err(broken) => ChainReport {
+            chain,
+            whole: false,
+            entries: broken.index,
+            broken_at: Some(broken.index),
+            finding: format!("segment {}: {}", broken.segment, broken.what),
+            head: None,
+        },
+    }
+}
+
+fn follow(head: &ChainHead, stored: &StoredAct) -> Result<ChainHead, (u64, String)> {
+    if stored.index != head.length {
+        return Err((head.length, format!("act {} is missing", head.length)));
+    }
+    let next = head.follow(&stored.bytes, &stored.hash).map_err(|broken| (broken.index, broken.what.to_owned()))?;
+    // The columns that queries read must say what was chained.
+    match serde_json::from_slice::<trigate_core::Act>(&stored.bytes) {
+        Ok(chained) if chained == stored.act => Ok(next),
+        _ => Err((stored.index, "the act that is shown is not the one that was chained".to_owned())),
+    }
+}
+
+fn report(chain: String, head: ChainHead, broken: Option<(u64, String)>) -> ChainReport {
+    match broken {
+        None => ChainReport {
+            chain,
+            whole: true,
+            entries: head.length,
+            broken_at: None,
+            finding: "every link holds".to_owned(),
+            head: Some(head_text(&head)),
+        },
+        Some((at, finding)) => {
+            ChainReport { chain, whole: false, entries: head.length, broken_at: Some(at), finding, head: None }
+        }
+    }
+}
+
+fn head_text(head: &ChainHead) -> String {
+    use std::fmt::Write;
+    head.hash.iter().fold(format!("{}:", head.length), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + 'static) -> Answer<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| OperatorError::broken(error.to_string(), "see the server's log"))?
+}
+
+fn segments_failed(error: trigate_audit::AuditError) -> OperatorError {
+    OperatorError::broken(format!("the audit segments cannot be read: {error}"), "run `trigate audit verify` to see where")
+}

@@ -1,0 +1,219 @@
+//! What ends, for ever? Every credential of the target that was made before now. The answer comes when no gate accepts
+//! one any more.
+
+use super::{Answer, By, Operator, OperatorError, when};
+use serde::{Deserialize, Serialize};
+use trigate_core::{
+    Timestamp,
+    change::Target,
+    credential::{Digest, OpaqueToken, RefreshToken},
+    id::{ClientId, GrantId, SessionId, TokenId, UserId},
+    jose::{Compact, MAX_TOKEN_BYTES, VerifyingKey},
+};
+use zeroize::Zeroizing;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Token,
+    Session,
+    Grant,
+    User,
+    Client,
+    App,
+    Key,
+    Cert,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    pub kind: Kind,
+    /// An id, a name, an e-mail, a fingerprint, or the credential itself.
+    pub what: Zeroizing<String>,
+    /// A foreign issuer, for its users, clients and token ids.
+    #[serde(default)]
+    pub issuer: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Revoked {
+    pub kind: &'static str,
+    pub id: String,
+    pub at: String,
+    /// The feed position from which every gate refuses it.
+    pub position: u64,
+    /// Always true: the answer comes only then.
+    pub everywhere: bool,
+}
+
+/// Longer than any token that we mint, or trust by default.
+const TOKEN_LIFE_S: i64 = 30 * 86_400;
+/// For what does not expire by itself.
+const FOR_EVER_S: i64 = 100 * 365 * 86_400;
+
+impl Operator {
+    pub async fn revoke(&self, by: &By, revoke: Revoke) -> Answer<Revoked> {
+        let (target, keep_until) = self.find_target(&revoke).await?;
+        let at = self.now();
+        let mut act = self.act(by, verb(&target), &target.id());
+        self.relate(&mut act, &target).await?;
+        let committed = self.store().revoke(act, target.clone(), keep_until).await.map_err(|error| match error {
+            trigate_core::port::StoreError::Missing(what) => {
+                OperatorError::missing(what, &revoke.what, "check the id; foreign ones need --issuer")
+            }
+            other => other.into(),
+        })?;
+        let position = committed.position.0;
+        self.everywhere(committed).await?;
+        Ok(Revoked { kind: target.kind(), id: target.id(), at: when(at), position, everywhere: true })
+    }
+
+    async fn find_target(&self, revoke: &Revoke) -> Answer<(Target, Timestamp)> {
+        let what = revoke.what.trim();
+        let issuer = revoke.issuer.clone();
+        let now = self.now();
+        let tokens_gone = now.plus_seconds(TOKEN_LIFE_S);
+        let for_ever = now.plus_seconds(FOR_EVER_S);
+        Ok(match revoke.kind {
+            Kind::Token => self.find_token(what, issuer.as_deref()).await?,
+            Kind::Session => (Target::Session { id: parse(SessionId::parse(what), "session", what)? }, tokens_gone),
+            Kind::Grant => (Target::Grant { id: parse(GrantId::parse(what), "grant", what)? }, tokens_gone),
+            Kind::User if issuer.is_some() => (Target::User { id: parse(UserId::parse(what), "user", what)?, issuer }, tokens_gone),
+            Kind::User => (Target::User { id: self.load_user(what).await?.id, issuer: None }, tokens_gone),
+            Kind::Client if issuer.is_some() => {
+                (Target::Client { id: parse(ClientId::parse(what), "client", what)?, issuer }, tokens_gone)
+            }
+            Kind::Client => (Target::Client { id: self.load_client(what).await?.id, issuer: None }, tokens_gone),
+            Kind::App => (Target::Application { id: self.load_app(what).await?.id }, for_ever),
+            Kind::Key => (Target::Key { id: self.load_key(what).await?.id }, for_ever),
+            Kind::Cert => self.find_certificate_target(what, for_ever).await?,
+        })
+    }
+
+    /// A token by its text (JWT, opaque, refresh) or by its `jti`.
+    async fn find_token(&self, what: &str, issuer: Option<&str>) -> Answer<(Target, Timestamp)> {
+        let fallback = self.now().plus_seconds(TOKEN_LIFE_S);
+        if what.starts_with(RefreshToken::PREFIX) {
+            let found = self.store().find_refresh_grant(&Digest::of(what)).await?;
+            let (grant, _) = found.ok_or_else(unknown_token)?;
+            return Ok((Target::Grant { id: grant.id }, fallback));
+        }
+        if what.starts_with(OpaqueToken::PREFIX) {
+            let facts = self.store().find_opaque_token(&Digest::of(what)).await?.ok_or_else(unknown_token)?;
+            return Ok((Target::Token { id: facts.token }, facts.expires_at.plus_seconds(3_600)));
+        }
+        if what.contains('.') {
+            return self.read_jwt(what).await;
+        }
+        let id = match issuer {
+            Some(issuer) => TokenId::foreign(issuer, what),
+            None => parse(TokenId::parse(what), "token id", what)?,
+        };
+        Ok((Target::Token { id }, fallback))
+    }
+
+    /// Our own tokens are verified, so that a typing error does not pass for a revocation. A foreign issuer's keys are
+    /// not known here: its token is named by what it says, which can only ever end the token that says the same.
+    async fn read_jwt(&self, text: &str) -> Answer<(Target, Timestamp)> {
+        let bad = |error: String| OperatorError::invalid(format!("this is no token: {error}"), "pass the whole token on standard input");
+        let compact = Compact::parse(text, MAX_TOKEN_BYTES).map_err(|error| bad(error.to_string()))?;
+        let claimed = compact.peek_issuer().ok_or_else(|| bad("it names no issuer".into()))?;
+        if claimed != self.parts.issuer_url {
+            return self.read_foreign_jwt(&claimed, text);
+        }
+        let keys = self.store().list_signing_keys().await?;
+        let payload = keys
+            .iter()
+            .filter(|key| compact.kid().is_none_or(|kid| kid == key.kid))
+            .filter_map(|key| VerifyingKey::from_jwk(&key.public_jwk).ok())
+            .find_map(|key| compact.verify(&key).ok())
+            .ok_or_else(|| bad("its signature is not by one of our keys".into()))?;
+        let claims = payload.claims();
+        let id = claims.required_text("jti").ok().and_then(|jti| TokenId::parse(jti).ok());
+        let id = id.ok_or_else(|| bad("it has no `jti` of ours".into()))?;
+        let exp = payload.object().get("exp").and_then(serde_json::Value::as_i64);
+        let keep = exp.map_or_else(|| self.now().plus_seconds(TOKEN_LIFE_S), |exp| Timestamp::from_seconds(exp).plus_seconds(3_600));
+        Ok((Target::Token { id }, keep))
+    }
+
+    fn read_foreign_jwt(&self, issuer: &str, text: &str) -> Answer<(Target, Timestamp)> {
+        use base64::Engine as _;
+        let claims: Option<serde_json::Value> = text
+            .split('.')
+            .nth(1)
+            .and_then(|part| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).ok())
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let jti = claims.as_ref().and_then(|claims| claims.get("jti")).and_then(serde_json::Value::as_str);
+        let id = jti.map_or_else(|| TokenId::of_text(text), |jti| TokenId::foreign(issuer, jti));
+        Ok((Target::Token { id }, self.now().plus_seconds(TOKEN_LIFE_S)))
+    }
+
+    /// By fingerprint, serial, name, or the certificate itself in PEM.
+    async fn find_certificate_target(&self, what: &str, for_ever: Timestamp) -> Answer<(Target, Timestamp)> {
+        let fingerprint = match super::cert::fingerprint_of_pem(what) {
+            Some(fingerprint) => fingerprint,
+            None => what.replace(':', "").to_ascii_lowercase(),
+        };
+        let known = self.store().list_certificates().await?;
+        let of_name: Vec<_> = known
+            .iter()
+            .filter(|cert| cert.fingerprint == fingerprint || cert.serial == fingerprint || cert.name == what)
+            .collect();
+        match of_name.as_slice() {
+            [one] => Ok((Target::Certificate { fingerprint: one.fingerprint.clone() }, one.not_after.plus_seconds(86_400))),
+            // A certificate of another CA that the gates trust: we have no record, but a fingerprint is enough.
+            [] if fingerprint.len() == 64 && fingerprint.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Ok((Target::Certificate { fingerprint }, for_ever))
+            }
+            [] => Err(OperatorError::missing("certificate", what, "name its SHA-256 fingerprint or serial; see `trigate cert list`")),
+            several => Err(OperatorError::conflict(
+                format!("{} certificates are named `{what}`", several.len()),
+                "name the fingerprint of one; see `trigate cert list`",
+            )),
+        }
+    }
+
+    /// Notes whom the revocation concerns, so that "what happened to this account?" finds it.
+    async fn relate(&self, act: &mut trigate_core::Act, target: &Target) -> Answer<()> {
+        match target {
+            Target::User { id, .. } => act.user = Some(id.clone()),
+            Target::Client { id, .. } => act.client = Some(id.clone()),
+            Target::Application { id } => act.application = Some(id.clone()),
+            Target::Key { id } => {
+                act.application = self.store().find_key(id).await?.map(|key| key.application);
+            }
+            Target::Grant { id } => {
+                if let Some(grant) = self.store().find_grant(id).await? {
+                    act.user = Some(grant.user);
+                    act.client = Some(grant.client);
+                    act.application = Some(grant.application);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+const fn verb(target: &Target) -> &'static str {
+    match target {
+        Target::Token { .. } => "token.revoke",
+        Target::Session { .. } => "session.revoke",
+        Target::Grant { .. } => "grant.revoke",
+        Target::User { .. } => "user.revoke",
+        Target::Client { .. } => "client.revoke",
+        Target::Application { .. } => "app.revoke",
+        Target::Key { .. } => "key.revoke",
+        Target::Certificate { .. } => "cert.revoke",
+        Target::SigningKey { .. } => "keys.revoke",
+    }
+}
+
+fn parse<T>(id: Result<T, trigate_core::id::BadId>, what: &'static str, text: &str) -> Answer<T> {
+    id.map_err(|_| OperatorError::missing(what, text, "the text is no id of this kind"))
+}
+
+fn unknown_token() -> OperatorError {
+    OperatorError::missing("token", "(not shown)", "it was not given out here, or is gone already")
+}

@@ -1,0 +1,273 @@
+//! How much goes through, and did it arrive whole? Bodies are streamed, counted, capped and timed; the completion
+//! record is written when the response's body ends, however it ends.
+
+use super::upstream::Lease;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::{
+    cell::Cell,
+    fmt,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::{Sleep, sleep};
+use trigate_core::{
+    audit::{Completion, Record},
+    id::RequestId,
+    port::{AuditSink, Clock, Monotonic},
+};
+
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a request's body was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    TooLarge,
+    TooSlow,
+    /// The client went away or broke the framing.
+    Broken,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "the request's body is larger than the route allows",
+            Self::TooSlow => "the request's body came too slowly",
+            Self::Broken => "the request's body broke off",
+        })
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// What request and response sides tell each other.
+#[derive(Debug, Default)]
+pub struct Flow {
+    pub bytes_in: Cell<u64>,
+    pub cut: Cell<Option<Cut>>,
+    pub in_ended: Cell<bool>,
+}
+
+/// A request's body on its way to the API.
+pub struct CarriedIn {
+    body: Option<Incoming>,
+    flow: Rc<Flow>,
+    max: u64,
+    pace: Pace,
+}
+
+/// A body may take `grace`; after that it must keep `rate` bytes a second on the whole (G18).
+#[derive(Clone, Copy, Debug)]
+pub struct PaceRule {
+    pub grace: Duration,
+    pub rate: u64,
+}
+
+struct Pace {
+    rule: PaceRule,
+    /// Begins when the API first asks for the body.
+    timer: Option<Pin<Box<Sleep>>>,
+    counted: u64,
+}
+
+impl CarriedIn {
+    pub fn new(body: Incoming, flow: Rc<Flow>, max: u64, rule: PaceRule) -> Self {
+        let none = body.is_end_stream();
+        flow.in_ended.set(none);
+        Self { body: (!none).then_some(body), flow, max, pace: Pace { rule, timer: None, counted: 0 } }
+    }
+
+    pub fn none(flow: Rc<Flow>) -> Self {
+        flow.in_ended.set(true);
+        let rule = PaceRule { grace: Duration::ZERO, rate: 1 };
+        Self { body: None, flow, max: 0, pace: Pace { rule, timer: None, counted: 0 } }
+    }
+
+    fn cut(&self, why: Cut) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.flow.cut.set(Some(why));
+        Poll::Ready(Some(Err(Box::new(why))))
+    }
+
+    fn poll_pace(&mut self, cx: &mut Context<'_>) -> bool {
+        let read = self.flow.bytes_in.get();
+        let grace = self.pace.rule.grace;
+        let timer = self.pace.timer.get_or_insert_with(|| Box::pin(sleep(grace)));
+        while timer.as_mut().poll(cx).is_ready() {
+            // Each window earns the next by the bytes that came in it.
+            let earned = read.saturating_sub(self.pace.counted) / self.pace.rule.rate.max(1);
+            self.pace.counted = read;
+            if earned == 0 {
+                return false;
+            }
+            timer.set(sleep(Duration::from_secs(earned.min(grace.as_secs().max(1)))));
+        }
+        true
+    }
+}
+
+impl Body for CarriedIn {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+        match Pin::new(body).poll_frame(cx) {
+            Poll::Pending => {
+                if self.poll_pace(cx) {
+                    Poll::Pending
+                } else {
+                    self.cut(Cut::TooSlow)
+                }
+            }
+            Poll::Ready(None) => {
+                self.flow.in_ended.set(true);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => self.cut(Cut::Broken),
+            Poll::Ready(Some(Ok(frame))) => {
+                // Trailers are not passed on: few APIs expect them, and they could carry names that we strip.
+                let Ok(data) = frame.into_data() else {
+                    self.flow.in_ended.set(true);
+                    return Poll::Ready(None);
+                };
+                let total = self.flow.bytes_in.get().saturating_add(data.len() as u64);
+                self.flow.bytes_in.set(total);
+                if total > self.max {
+                    return self.cut(Cut::TooLarge);
+                }
+                if self.body.as_ref().is_some_and(Body::is_end_stream) {
+                    self.flow.in_ended.set(true);
+                }
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// What answers carry.
+pub enum Answer {
+    /// Our own words.
+    Own(Option<Bytes>),
+    /// The API's.
+    Carried(Box<CarriedOut>),
+}
+
+impl Answer {
+    pub fn own(text: impl Into<Bytes>) -> Self {
+        let bytes = text.into();
+        Self::Own((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Carried(carried) => carried.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Carried(carried) => carried.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Carried(carried) => carried.body.size_hint(),
+        }
+    }
+}
+
+/// A response's body on its way to the client.
+pub struct CarriedOut {
+    pub body: Incoming,
+    pub lease: Lease,
+    /// Written when this is dropped.
+    pub ending: Ending,
+    failed: bool,
+}
+
+impl CarriedOut {
+    pub fn new(body: Incoming, lease: Lease, ending: Ending) -> Box<Self> {
+        let mut this = Box::new(Self { body, lease, ending, failed: false });
+        this.settle();
+        this
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(None) => {
+                self.ending.whole = true;
+                self.settle();
+            }
+            Poll::Ready(Some(Err(_))) => self.failed = true,
+            Poll::Ready(Some(Ok(frame))) => {
+                self.ending.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.settle();
+            }
+            Poll::Pending => {}
+        }
+        polled.map_err(Into::into)
+    }
+
+    /// The connection may serve the next request once both bodies have ended.
+    fn settle(&mut self) {
+        if self.ending.whole || self.body.is_end_stream() {
+            self.ending.whole = true;
+            if !self.failed && self.ending.flow.in_ended.get() && self.ending.flow.cut.get().is_none() {
+                self.lease.give_back();
+            }
+        }
+    }
+}
+
+/// Everything that the completion record needs, filled as it goes.
+pub struct Ending {
+    pub audit: Arc<dyn AuditSink>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<crate::metrics::Metrics>,
+    pub node: Arc<str>,
+    pub request: RequestId,
+    pub started: Monotonic,
+    pub status: u16,
+    pub bytes_out: u64,
+    pub flow: Rc<Flow>,
+    pub whole: bool,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let duration_us = self.clock.monotonic().0.saturating_sub(self.started.0);
+        self.metrics.completed(self.status, Duration::from_micros(duration_us));
+        self.audit.note(&Record::Completion(Completion {
+            at: self.clock.now(),
+            node: self.node.to_string(),
+            request: self.request.clone(),
+            status: self.status,
+            bytes_in: self.flow.bytes_in.get(),
+            bytes_out: self.bytes_out,
+            duration_us,
+            cut: !self.whole,
+        }));
+    }
+}

@@ -1,0 +1,118 @@
+//! How are the desk and the issuer reached? Their routers run on the desk's runtime; what needs a caller passes the same
+//! gates as every API, and gets a plain `Caller` instead of a credential.
+
+use super::road::gates_request;
+use crate::{
+    edge::{Connection, Handler, Recorder, authority::Authority},
+    metrics::Metrics,
+};
+use arc_swap::ArcSwap;
+use axum::{Router, body::Body};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use std::{rc::Rc, sync::Arc, time::Duration};
+use tokio::runtime::Handle;
+use tower::ServiceExt as _;
+use trigate_core::audit::Outcome;
+use trigate_gates::{Gates, Refusal, Rules};
+
+/// Which paths of a listener need a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarded {
+    /// All but these exact ones.
+    AllBut(&'static [&'static str]),
+    /// These exact ones.
+    Only(&'static [&'static str]),
+}
+
+impl Guarded {
+    fn guards(self, path: &str) -> bool {
+        match self {
+            Self::AllBut(open) => !open.contains(&path),
+            Self::Only(closed) => closed.contains(&path),
+        }
+    }
+}
+
+/// A listener whose answers are our own.
+pub struct Inside {
+    pub gates: Arc<Gates>,
+    pub rules: Arc<ArcSwap<Rules>>,
+    pub guarded: Guarded,
+    /// For requests that the gates let in: with a `Caller` among the extensions.
+    pub closed: Router,
+    /// For the rest: with a `Peer`.
+    pub open: Router,
+    pub desk: Handle,
+    pub recorder: Rc<Recorder>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// No answer of ours takes longer; a body that comes slower than that is none.
+const LONGEST: Duration = Duration::from_secs(120);
+
+impl Handler for Inside {
+    type Body = Body;
+
+    async fn handle(self: Rc<Self>, request: Request<Incoming>, connection: Rc<Connection>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        if matches!(head.method, Method::CONNECT | Method::TRACE) || head.headers.contains_key(header::UPGRADE) {
+            self.recorder.refused(connection.peer.ip(), "http.upgrade", "Upgrade, CONNECT or TRACE");
+            return own(StatusCode::NOT_IMPLEMENTED);
+        }
+        let host = match Authority::of(&head.uri, &head.headers) {
+            Ok(authority) => authority.host,
+            Err(bad) => {
+                self.recorder.refused(connection.peer.ip(), "http.host", &bad.to_string());
+                return own(StatusCode::BAD_REQUEST);
+            }
+        };
+        let rules = self.rules.load_full();
+        let mut extra = http::HeaderMap::new();
+        let mut caller = None;
+        let guarded = self.guarded.guards(head.uri.path());
+        if guarded {
+            match self.gates.admit(&rules, gates_request(&rules, &head, &host, &connection)).await {
+                Ok(permit) => {
+                    self.metrics.passage(&permit.route().name, Outcome::Allowed, None);
+                    extra = permit.limit_headers();
+                    caller = permit.caller();
+                }
+                Err(refusal) => return self.refuse(&refusal),
+            }
+        }
+        let mut request = Request::from_parts(head, Body::new(body));
+        let peer = trigate_gates::client_address(connection.peer.ip(), request.headers(), &rules.trusted_proxies);
+        request.extensions_mut().insert(trigate_issuer::Peer(peer));
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        let router = if guarded { self.closed.clone() } else { self.open.clone() };
+        // A task of its own: a client that goes away does not stop a change half-way.
+        let answering = self.desk.spawn(async move { router.oneshot(request).await });
+        let mut response = match tokio::time::timeout(LONGEST, answering).await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(_) => own(StatusCode::INTERNAL_SERVER_ERROR),
+            Err(_) => own(StatusCode::REQUEST_TIMEOUT),
+        };
+        response.headers_mut().extend(extra);
+        response
+    }
+}
+
+impl Inside {
+    fn refuse(&self, refusal: &Refusal) -> Response<Body> {
+        self.metrics.passage("desk", Outcome::Refused, Some(refusal.reason().code()));
+        let mut response = Response::new(Body::from(refusal.body().to_vec()));
+        *response.status_mut() = refusal.status();
+        *response.headers_mut() = refusal.headers().clone();
+        response
+    }
+}
+
+fn own(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,19 @@
+//! How does a request come past the gates to its API, and the answer back? Route, gates, upstream, answer, record.
+//!
+//! Trusts the permit that the gates gave, and nothing in the request. Never calls an upstream without a permit, and
+//! never answers about a credential in its own words: refusals are the gates'.
+
+mod answer;
+mod body;
+mod cors;
+mod explain;
+mod inside;
+mod road;
+pub mod try_mode;
+mod upstream;
+
+pub use body::{Answer, PaceRule};
+pub use explain::explain;
+pub use inside::{Guarded, Inside};
+pub use road::{Extras, NoExtras, Road, RoadConfig, RoadParts};
+pub use upstream::{Pool, UpstreamBounds, UpstreamUrl};

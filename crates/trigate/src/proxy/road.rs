@@ -1,0 +1,371 @@
+//! One request from head to answer, on one core.
+
+use super::{
+    answer::{Problem, json, put_request_id},
+    body::{Answer, CarriedIn, CarriedOut, Cut, Ending, Flow, PaceRule},
+    cors,
+    upstream::{Pool, UpstreamBounds, UpstreamError, UpstreamUrl},
+};
+use crate::{
+    edge::{Connection, Handler, Recorder, authority::Authority},
+    metrics::Metrics,
+};
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use hyper::body::{Body, Incoming};
+use std::{collections::HashMap, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
+use trigate_core::{
+    audit::Outcome,
+    id::RequestId,
+    port::{AuditSink, Clock, Monotonic},
+};
+use trigate_gates::{Gates, Permit, Refusal, RouteKind, Rules};
+
+/// What a reload swaps. A request holds one to its end.
+pub struct RoadConfig {
+    pub rules: Arc<Rules>,
+    pub upstreams: HashMap<String, UpstreamUrl>,
+    pub bounds: UpstreamBounds,
+    pub pace: PaceRule,
+}
+
+/// What the road asks of the issuer; both answers are in memory.
+pub trait Extras: Send + Sync {
+    /// A signed statement for this upstream of who was let in.
+    fn assertion(&self, permit: &Permit, upstream: &str) -> Option<String>;
+    /// The keys that assertions are verified by.
+    fn jwks(&self) -> Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+}
+
+/// For a gate without an issuer.
+pub struct NoExtras;
+
+impl Extras for NoExtras {
+    fn assertion(&self, _: &Permit, _: &str) -> Option<String> {
+        None
+    }
+
+    fn jwks(&self) -> Pin<Box<dyn Future<Output = Option<String>> + Send>> {
+        Box::pin(async { None })
+    }
+}
+
+/// What all cores share.
+#[derive(Clone)]
+pub struct RoadParts {
+    pub gates: Arc<Gates>,
+    pub current: Arc<ArcSwap<RoadConfig>>,
+    pub audit: Arc<dyn AuditSink>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+    pub node: Arc<str>,
+    pub extras: Arc<dyn Extras>,
+    pub upstream_tls: Arc<rustls::ClientConfig>,
+}
+
+/// The road on one core.
+pub struct Road {
+    parts: RoadParts,
+    pool: Rc<Pool>,
+    recorder: Rc<Recorder>,
+}
+
+impl Road {
+    pub fn new(parts: RoadParts, pool: Rc<Pool>, recorder: Rc<Recorder>) -> Rc<Self> {
+        Rc::new(Self { parts, pool, recorder })
+    }
+}
+
+impl Handler for Road {
+    type Body = Answer;
+
+    async fn handle(self: Rc<Self>, request: Request<Incoming>, connection: Rc<Connection>) -> Response<Answer> {
+        let started = self.parts.clock.monotonic();
+        let config = self.parts.current.load_full();
+        let (head, body) = request.into_parts();
+        let host = match self.check_head(&head, connection.peer.ip()) {
+            Ok(authority) => authority.host,
+            Err(answer) => return answer,
+        };
+        if let Some(answer) = cors::preflight(&config.rules, &host, &head) {
+            self.parts.metrics.passage("cors preflight", Outcome::Allowed, None);
+            return answer;
+        }
+        let admitted = self.parts.gates.admit(&config.rules, gates_request(&config.rules, &head, &host, &connection)).await;
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(refusal) => return self.refuse(&config.rules, &host, &head, &refusal, started),
+        };
+        let observed = permit.observed();
+        let outcome = if observed.is_some() { Outcome::Observed } else { Outcome::Allowed };
+        self.parts.metrics.passage(&permit.route().name, outcome, observed.map(|reason| reason.code()));
+        match permit.route().kind {
+            RouteKind::Upstream => Box::pin(self.forward(Passage { config, head, host, connection, permit, started }, body)).await,
+            RouteKind::Whoami => self.whoami(&head, &permit, started),
+            RouteKind::Internal => self.internal(&permit, started).await,
+            RouteKind::Userinfo | RouteKind::AdminApi => Problem::NotFound.answer(Some(permit.request_id()), is_http1(&head)),
+        }
+    }
+}
+
+pub(super) fn gates_request<'a>(rules: &'a Rules, head: &'a Parts, host: &'a str, connection: &'a Connection) -> trigate_gates::Request<'a> {
+    trigate_gates::Request {
+        tenant: &rules.tenant,
+        method: &head.method,
+        host,
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &head.headers,
+        peer: connection.peer.ip(),
+        certificate: connection.certificate.as_ref(),
+    }
+}
+
+fn is_http1(head: &Parts) -> bool {
+    head.version < Version::HTTP_2
+}
+
+/// A request that was let in, with all that its answer needs.
+struct Passage {
+    config: Arc<RoadConfig>,
+    head: Parts,
+    host: String,
+    connection: Rc<Connection>,
+    permit: Permit,
+    started: Monotonic,
+}
+
+impl Road {
+    /// Refuses what no route may get: heads that the next server could read differently.
+    fn check_head(&self, head: &Parts, peer: IpAddr) -> Result<Authority, Response<Answer>> {
+        let refuse = |code: &'static str, problem: Problem, detail: &str| {
+            self.recorder.refused(peer, code, detail);
+            problem.answer(None, is_http1(head))
+        };
+        if matches!(head.method, Method::CONNECT | Method::TRACE) {
+            return Err(refuse("http.method", Problem::NotCarried("this method is not carried"), "CONNECT or TRACE"));
+        }
+        // CVE-2026-2833: what follows an Upgrade is no request until a 101 was sent, and none is ever sent here.
+        if head.headers.contains_key(header::UPGRADE) {
+            return Err(refuse("http.upgrade", Problem::NotCarried("no route allows an upgrade"), "Upgrade on a route that allows none"));
+        }
+        if head.uri.scheme().is_some_and(|scheme| !matches!(scheme.as_str(), "http" | "https")) {
+            return Err(refuse("http.target", Problem::Malformed("the target has an unknown scheme"), "unknown scheme"));
+        }
+        Authority::of(&head.uri, &head.headers)
+            .map_err(|bad| refuse("http.host", Problem::Malformed("the request must name one host"), &bad.to_string()))
+    }
+
+    fn refuse(&self, rules: &Rules, host: &str, head: &Parts, refusal: &Refusal, started: Monotonic) -> Response<Answer> {
+        let mut response = Response::new(Answer::own(refusal.body().to_vec()));
+        *response.status_mut() = refusal.status();
+        *response.headers_mut() = refusal.headers().clone();
+        let route = trigate_gates::NormalPath::parse(head.uri.path()).ok().and_then(|path| match rules.routes.find(host, &path, &head.method) {
+            trigate_gates::Found::Route(route) => Some(Arc::clone(route)),
+            _ => None,
+        });
+        if let Some(route) = &route {
+            cors::apply(route, &head.headers, response.headers_mut());
+        }
+        let name = route.as_ref().map_or("", |route| route.name.as_str());
+        self.parts.metrics.passage(name, Outcome::Refused, Some(refusal.reason().code()));
+        self.finish(refusal.status(), started);
+        response
+    }
+
+    fn finish(&self, status: StatusCode, started: Monotonic) {
+        let took = self.parts.clock.monotonic().0.saturating_sub(started.0);
+        self.parts.metrics.completed(status.as_u16(), std::time::Duration::from_micros(took));
+    }
+
+    fn whoami(&self, head: &Parts, permit: &Permit, started: Monotonic) -> Response<Answer> {
+        let mut response = json(StatusCode::OK, "application/json", permit.whoami().to_string());
+        response.headers_mut().extend(permit.limit_headers());
+        put_request_id(&mut response, permit.request_id());
+        cors::apply(permit.route(), &head.headers, response.headers_mut());
+        self.finish(StatusCode::OK, started);
+        response
+    }
+
+    async fn internal(&self, permit: &Permit, started: Monotonic) -> Response<Answer> {
+        let keys = if permit.route().name == crate::config::JWKS { self.parts.extras.jwks().await } else { None };
+        let mut response = match keys {
+            Some(keys) => json(StatusCode::OK, "application/jwk-set+json", keys),
+            None => Problem::NotFound.answer(Some(permit.request_id()), false),
+        };
+        put_request_id(&mut response, permit.request_id());
+        self.finish(response.status(), started);
+        response
+    }
+
+    async fn forward(&self, passage: Passage, body: Incoming) -> Response<Answer> {
+        let http1 = is_http1(&passage.head);
+        let flow = Rc::new(Flow::default());
+        let mut ending = self.ending(&passage, &flow);
+        let problem = match self.call(&passage, body, &flow).await {
+            Ok((response, lease)) => {
+                let (parts, body) = response.into_parts();
+                ending.status = parts.status.as_u16();
+                let mut response = Response::new(Answer::Carried(CarriedOut::new(body, lease, ending)));
+                *response.status_mut() = parts.status;
+                *response.headers_mut() = answer_headers(parts.headers);
+                self.dress(&passage, &mut response);
+                return response;
+            }
+            Err(problem) => problem,
+        };
+        ending.status = problem.status().as_u16();
+        ending.whole = true;
+        let mut response = problem.answer(Some(passage.permit.request_id()), http1);
+        self.dress(&passage, &mut response);
+        response
+    }
+
+    fn dress(&self, passage: &Passage, response: &mut Response<Answer>) {
+        response.headers_mut().extend(passage.permit.limit_headers());
+        cors::apply(passage.permit.route(), &passage.head.headers, response.headers_mut());
+        put_request_id(response, passage.permit.request_id());
+    }
+
+    fn ending(&self, passage: &Passage, flow: &Rc<Flow>) -> Ending {
+        let request: RequestId = passage.permit.request_id().clone();
+        Ending {
+            audit: Arc::clone(&self.parts.audit),
+            clock: Arc::clone(&self.parts.clock),
+            metrics: Arc::clone(&self.parts.metrics),
+            node: Arc::clone(&self.parts.node),
+            request,
+            started: passage.started,
+            status: 0,
+            bytes_out: 0,
+            flow: Rc::clone(flow),
+            whole: false,
+        }
+    }
+
+    /// The one call to an upstream; only a permit leads here.
+    async fn call(&self, passage: &Passage, body: Incoming, flow: &Rc<Flow>) -> Result<(Response<Incoming>, super::upstream::Lease), Problem> {
+        let route = passage.permit.route();
+        let upstream = passage.config.upstreams.get(&route.upstream).ok_or(Problem::BadGateway)?;
+        if body.size_hint().lower() > route.max_body_bytes {
+            return Err(Problem::TooLarge);
+        }
+        let assertion = if route.assertion { Some(self.parts.extras.assertion(&passage.permit, &route.upstream).ok_or(Problem::BadGateway)?) } else { None };
+        let make = |body: CarriedIn| upstream_request(passage, upstream, assertion.clone(), body);
+        let repeatable = body.is_end_stream() && passage.head.method.is_safe();
+        let carried = CarriedIn::new(body, Rc::clone(flow), route.max_body_bytes, passage.config.pace);
+        let request = make(carried).ok_or(Problem::BadGateway)?;
+        let again = || repeatable.then(|| make(CarriedIn::none(Rc::clone(flow)))).flatten();
+        let called = self.pool.send(upstream, passage.config.bounds, request, again).await;
+        called.map_err(|error| self.explain(passage, upstream, flow, &error))
+    }
+
+    fn explain(&self, passage: &Passage, upstream: &UpstreamUrl, flow: &Flow, error: &UpstreamError) -> Problem {
+        match flow.cut.get() {
+            Some(Cut::TooLarge) => return Problem::TooLarge,
+            Some(Cut::TooSlow) => return Problem::TooSlow,
+            Some(Cut::Broken) => return Problem::BodyBroken,
+            None => {}
+        }
+        self.parts.metrics.upstream_errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        tracing::warn!(request = %passage.permit.request_id(), route = %passage.permit.route().name, %upstream, %error, "the API did not answer");
+        match error {
+            UpstreamError::Slow(_) => Problem::GatewayTimeout,
+            _ => Problem::BadGateway,
+        }
+    }
+}
+
+/// The head as the API reads it: the normal path, the gates' headers, our word on where it came from.
+fn upstream_request(passage: &Passage, upstream: &UpstreamUrl, assertion: Option<String>, body: CarriedIn) -> Option<Request<CarriedIn>> {
+    let mut target = format!("{}{}", upstream.prefix, passage.permit.path().as_str());
+    if let Some(query) = passage.head.uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let mut headers = passage.permit.forwarded_headers(&passage.head.headers, assertion);
+    headers.insert(header::HOST, HeaderValue::from_str(&upstream.host_header()).ok()?);
+    // The framing towards the API is hyper's, made from the body that is really sent.
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::EXPECT);
+    put_forwarded(&mut headers, passage);
+    let mut request = Request::new(body);
+    *request.method_mut() = passage.head.method.clone();
+    *request.uri_mut() = target.parse::<Uri>().ok()?;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+fn put_forwarded(headers: &mut HeaderMap, passage: &Passage) {
+    let client = passage.permit.client_address();
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if passage.connection.tls { "https" } else { "http" }));
+    for (name, value) in [(FORWARDED_FOR, client.to_string()), (FORWARDED_HOST, passage.host.clone())] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// The API's headers as the client reads them. // RFC 9110 §7.6.1
+fn answer_headers(mut headers: HeaderMap) -> HeaderMap {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        // SECURITY: an API must not be able to take our framing away by naming it.
+        .filter(|name| *name != header::CONTENT_LENGTH)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [
+        header::CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ] {
+        headers.remove(name);
+    }
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().replace('_', "-").starts_with("x-trigate-")).cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g25_hop_by_hop_and_identity_headers_end_here() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Hop, content-length"),
+            ("x-hop", "1"),
+            ("content-length", "3"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("x-trigate-user", "usr_1"),
+            ("x_trigate_user", "usr_1"),
+            ("etag", "\"x\""),
+        ] {
+            headers.append(HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+        }
+        let left: Vec<String> = answer_headers(headers).keys().map(|name| name.to_string()).collect();
+        assert_eq!(left, ["content-length", "etag"]);
+    }
+}

@@ -1,0 +1,29 @@
+//! What goes on beside the requests? Following the feed, keeping the lease, indexing the audit trail, sweeping, rotating.
+//! Each task is a loop that ends when told to; an error is logged and tried again, never fatal.
+
+mod audit_index;
+mod barrier;
+mod feed;
+mod lookup;
+mod upkeep;
+
+pub use audit_index::{Indexer, index_audit};
+pub use barrier::Barrier;
+pub use feed::{Follower, LEASE_LIFE_MS};
+pub use lookup::{DeskFetch, DeskLookup};
+pub use upkeep::{refresh_issuers, rotate_keys, sweep};
+
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Tells every task, listener and core to end.
+pub type Stop = watch::Receiver<bool>;
+
+/// Sleeps; `false` when it is time to end.
+pub(crate) async fn pause(stop: &mut Stop, time: Duration) -> bool {
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => false,
+        () = tokio::time::sleep(time) => true,
+    }
+}
