@@ -49,7 +49,7 @@ try {
   await page.getByRole('button', { name: /sign in|log in|continue/i }).click();
   if (!page.url().startsWith(redirect_uri)) {
     await shot('consent');
-    await page.getByRole('button', { name: /allow/i }).click();
+    await page.getByRole('button', { name: 'Allow', exact: true }).click();
   }
   const callback = new URL(await answer, redirect_uri);
   const tokens = await client.authorizationCodeGrant(config, callback, {

@@ -188,7 +188,15 @@ pub(crate) struct Stop {
 
 impl Stop {
     pub fn before(reason: Reason) -> Self {
-        Self { gate: None, reason, retry_after_s: None, allowed: Vec::new(), limits: Vec::new(), path: None, established: None }
+        Self {
+            gate: None,
+            reason,
+            retry_after_s: None,
+            allowed: Vec::new(),
+            limits: Vec::new(),
+            path: None,
+            established: None,
+        }
     }
 
     pub fn at(gate: GateName, reason: Reason, established: Box<Established>) -> Self {

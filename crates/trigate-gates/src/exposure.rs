@@ -9,7 +9,10 @@ use trigate_core::{
 /// What was found in the URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Exposed {
-    Key { key: KeyId, application: AppId },
+    Key {
+        key: KeyId,
+        application: AppId,
+    },
     Token(TokenId),
     /// Its keyed checksum shows that it is one of ours; whose it is only a look-up could tell.
     OpaqueToken,

@@ -28,7 +28,8 @@ pub(crate) fn identify<'a>(
     mut established: Box<Established>,
 ) -> Result<Identified<'a>, Stop> {
     if established.route.public {
-        return check_limits(passage, established).map(|established| Identified { established, token: Credential::Absent });
+        return check_limits(passage, established)
+            .map(|established| Identified { established, token: Credential::Absent });
     }
     match &presented.key {
         Credential::Absent => {}

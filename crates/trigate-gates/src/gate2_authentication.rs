@@ -10,10 +10,7 @@ pub(crate) mod mtls;
 pub(crate) mod opaque;
 pub(crate) mod token;
 
-pub(crate) use self::{
-    mtls::Machine,
-    token::Token,
-};
+pub(crate) use self::{mtls::Machine, token::Token};
 use crate::{
     established::{Established, Stop},
     gate1_identification::{self, Identified, api_key},
@@ -77,7 +74,11 @@ fn accepted<T>(credential: Credential<T>) -> Option<T> {
     }
 }
 
-async fn prove_token(passage: &Passage<'_>, text: Credential<&str>, established: &mut Established) -> Credential<Token> {
+async fn prove_token(
+    passage: &Passage<'_>,
+    text: Credential<&str>,
+    established: &mut Established,
+) -> Credential<Token> {
     let text = match text {
         Credential::Absent => return Credential::Absent,
         Credential::Rejected(reason) => return Credential::Rejected(reason),

@@ -5,9 +5,9 @@
 //! rule mask another: rules combine by the strictest.
 
 mod rules;
-mod tokens;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use self::{
     rules::{Narrowings, Rule, RuleSet},
@@ -435,7 +435,8 @@ impl Known {
     pub(crate) fn may_narrow(&self, facts: &TokenFacts) -> bool {
         let narrowed = &self.narrowed;
         let user = matches!(&facts.identity, Identity::User { id, .. } if narrowed.user_roles.has(id));
-        let client = facts.client.as_ref().is_some_and(|id| narrowed.client_roles.has(id) || narrowed.client_scopes.has(id));
+        let client =
+            facts.client.as_ref().is_some_and(|id| narrowed.client_roles.has(id) || narrowed.client_scopes.has(id));
         user || client || facts.grant.as_ref().is_some_and(|id| narrowed.grant_scopes.has(id))
     }
 }
@@ -443,5 +444,6 @@ impl Known {
 /// `Authorization`, and names that are no header names, carry keys in their usual form only.
 pub(crate) fn own_header(name: &str) -> Option<HeaderName> {
     let name = HeaderName::try_from(name).ok()?;
-    (name != http::header::AUTHORIZATION && name != http::header::COOKIE && name != crate::request::API_KEY).then_some(name)
+    (name != http::header::AUTHORIZATION && name != http::header::COOKIE && name != crate::request::API_KEY)
+        .then_some(name)
 }

@@ -9,13 +9,13 @@
 mod established;
 mod explain;
 mod exposure;
-mod outcome;
 mod forwarded;
 mod gate1_identification;
 mod gate2_authentication;
 mod gate3_authorization;
 mod known;
 mod normal_path;
+mod outcome;
 mod passage;
 mod permit;
 mod record;

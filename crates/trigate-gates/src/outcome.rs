@@ -9,7 +9,10 @@ use trigate_core::{audit::GateName, reason::Reason};
 
 pub(crate) enum Outcome {
     /// `observed`: where and why it would have been refused.
-    Pass { established: Box<Established>, observed: Option<(Option<GateName>, Reason)> },
+    Pass {
+        established: Box<Established>,
+        observed: Option<(Option<GateName>, Reason)>,
+    },
     Refuse(Stop),
 }
 

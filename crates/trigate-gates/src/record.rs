@@ -1,12 +1,6 @@
 //! What does the record of a passage say? The same in every form of the gate; ids and verdicts, never a secret.
 
-use crate::{
-    established::Established,
-    exposure::Exposed,
-    outcome::Outcome,
-    passage::Passage,
-    refusal,
-};
+use crate::{established::Established, exposure::Exposed, outcome::Outcome, passage::Passage, refusal};
 use trigate_core::{
     audit::{Decision, Facts, GateName, GateVerdict, Outcome as Recorded, Record, Verdict},
     credential::mask_secrets,
@@ -41,7 +35,11 @@ pub(crate) fn decision(passage: &Passage<'_>, outcome: &Outcome, exposed: Option
             Outcome::Pass { .. } => 0,
             Outcome::Refuse(stop) => refusal::status(stop.reason).as_u16(),
         },
-        gates: verdicts(established.is_some_and(|established| established.route.public), established.is_some(), stopped),
+        gates: verdicts(
+            established.is_some_and(|established| established.route.public),
+            established.is_some(),
+            stopped,
+        ),
         facts,
         position: established.map_or_else(|| passage.known().position(), |established| established.position),
         epoch: passage.rules.epoch,

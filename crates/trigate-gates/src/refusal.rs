@@ -230,7 +230,8 @@ fn put_challenges(headers: &mut HeaderMap, realm: &str, established: &Establishe
 
 // RFC 9470 §3
 fn step_up(route: &RouteRule) -> String {
-    let acr = if route.acr.is_empty() { String::new() } else { format!(", acr_values=\"{}\"", quoted(&route.acr.join(" "))) };
+    let acr =
+        if route.acr.is_empty() { String::new() } else { format!(", acr_values=\"{}\"", quoted(&route.acr.join(" "))) };
     let age = route.max_authentication_age_s.map(|seconds| format!(", max_age={seconds}")).unwrap_or_default();
     acr + &age
 }

@@ -46,16 +46,20 @@ impl Pattern {
 fn read_segment(text: &str) -> Result<Segment, &'static str> {
     if let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         let fits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        return if fits { Ok(Segment::Any(name.to_owned())) } else { Err("a segment's name is letters, digits and `_`") };
+        return if fits {
+            Ok(Segment::Any(name.to_owned()))
+        } else {
+            Err("a segment's name is letters, digits and `_`")
+        };
     }
     if text.contains(['{', '}', '*']) {
         return Err("`{name}` stands for a whole segment, `**` only at the end");
     }
     // Patterns are written in the same normal form that requests are brought to.
-    let normal = NormalPath::parse(&format!("/{text}")).map_err(|_| "a segment is empty or has an ambiguous spelling")?;
+    let normal =
+        NormalPath::parse(&format!("/{text}")).map_err(|_| "a segment is empty or has an ambiguous spelling")?;
     normal.segments().next().map(|text| Segment::Exact(text.to_owned())).ok_or("a segment is empty")
 }
-
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,7 +93,9 @@ pub enum Found<'a> {
     /// 404.
     NoPath,
     /// 405: some rule owns the path, for these methods alone.
-    NoMethod { allowed: Vec<Method> },
+    NoMethod {
+        allowed: Vec<Method>,
+    },
 }
 
 /// All routes, as one tree per host.

@@ -231,7 +231,11 @@ impl UriPattern {
         };
         // The wildcard stands behind an authority: `spiffe://*` would trust every domain.
         let rest = prefix.split_once("://").map_or("", |(_, rest)| rest);
-        if prefix.contains('*') || rest.is_empty() || rest.starts_with('/') || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        if prefix.contains('*')
+            || rest.is_empty()
+            || rest.starts_with('/')
+            || !text.bytes().all(|b| b.is_ascii_graphic())
+        {
             return Err(bad());
         }
         Ok(Self { prefix: prefix.to_owned(), below })
@@ -606,8 +610,14 @@ mod tests {
         let below = UriPattern::parse("spiffe://acme.test/ns/*").unwrap();
         assert!(below.matches("spiffe://acme.test/ns/warehouse"));
         for uri in [
-            "spiffe://acme.test/ns/", "spiffe://acme.test/ns", "spiffe://acme.test/ns/../x", "spiffe://acme.test/ns/a//b",
-            "spiffe://acme.test/ns/%2e%2e", "spiffe://acme.test.evil/ns/a", "SPIFFE://acme.test/ns/a", "spiffe://acme.test/ns/a\0",
+            "spiffe://acme.test/ns/",
+            "spiffe://acme.test/ns",
+            "spiffe://acme.test/ns/../x",
+            "spiffe://acme.test/ns/a//b",
+            "spiffe://acme.test/ns/%2e%2e",
+            "spiffe://acme.test.evil/ns/a",
+            "SPIFFE://acme.test/ns/a",
+            "spiffe://acme.test/ns/a\0",
         ] {
             assert!(!below.matches(uri), "{uri}");
         }
@@ -622,7 +632,15 @@ mod tests {
         let answer = cors.answer("https://app.test", &[Method::GET], true).unwrap();
         assert_eq!(answer.get("access-control-allow-origin").unwrap(), "https://app.test");
         assert_eq!(answer.get("vary").unwrap(), "origin");
-        for origin in ["null", "*", "", "https://evil-app.test", "https://app.test.evil.test", "https://APP.test", "http://app.test"] {
+        for origin in [
+            "null",
+            "*",
+            "",
+            "https://evil-app.test",
+            "https://app.test.evil.test",
+            "https://APP.test",
+            "http://app.test",
+        ] {
             assert_eq!(cors.answer(origin, &[Method::GET], true), None, "{origin}");
         }
     }

@@ -84,22 +84,20 @@ impl<K: Hash + Eq, V> Sharded<K, V> {
         }
     }
 
-    /// The value under `key`; makes room, or says `None`, when its shard holds `cap` already.
-    pub fn get_or_make(&self, key: K, cap: usize, idle: impl Fn(&V) -> bool, make: impl FnOnce() -> V) -> Option<V>
+    /// The value under `key`, made when there is none; `None` when its shard holds `cap` others already.
+    pub fn get_or_make(&self, key: &K, cap: usize, make: impl FnOnce() -> V) -> Option<V>
     where
+        K: Clone,
         V: Clone,
     {
-        if let Some(value) = self.get(&key) {
+        if let Some(value) = self.get(key) {
             return Some(value);
         }
-        let mut shard = write(self.shard(&key));
-        if shard.len() >= cap && !shard.contains_key(&key) {
-            shard.retain(|_, value| !idle(value));
-            if shard.len() >= cap {
-                return None;
-            }
+        let mut shard = write(self.shard(key));
+        if shard.len() >= cap && !shard.contains_key(key) {
+            return None;
         }
-        Some(shard.entry(key).or_insert_with(make).clone())
+        Some(shard.entry(key.clone()).or_insert_with(make).clone())
     }
 
     pub fn len(&self) -> usize {

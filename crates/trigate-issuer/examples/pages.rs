@@ -19,16 +19,24 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use support::{CALLBACK, Page, Stage, config};
-use trigate_core::{client::ClientAuthentication, port::testing::StoppedClock};
+use trigate_core::{Timestamp, client::ClientAuthentication, port::testing::StoppedClock};
 
 #[tokio::main]
 async fn main() {
     let port: u16 = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(8095);
     let config = trigate_issuer::IssuerConfig { issuer: format!("http://localhost:{port}"), ..config() };
-    let clock = StoppedClock::at(trigate_core::Timestamp::from_seconds(1_795_000_000));
-    let stage = Arc::new(Stage::start_with(config, Arc::new(clock)).await);
+    #[allow(clippy::disallowed_methods, reason = "a workbench has no hall to take the time from")]
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let clock = StoppedClock::at(Timestamp::from_seconds(since_1970.as_secs().cast_signed()));
+    let stage = Arc::new(Stage::start_with(config, Arc::new(clock.clone())).await);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            clock.advance_s(1);
+        }
+    });
     stage
         .add_client("asker", ClientAuthentication::None, |client| {
             client.asks_consent = true;

@@ -3,7 +3,7 @@
 //! Trusts the store's verbs to be atomic, and the peer address that the listener hands in. Never opens a socket, never
 //! reads a clock or dice of its own, and never shows a credential to a log.
 //!
-//! The way of a client: [`authorize`] (a list of steps) -> [`login`] -> [`consent`] -> code -> [`token`] -> [`mint`].
+//! The way of a client: `authorize` (a list of steps) -> `login` -> `consent` -> code -> `token` -> `mint`.
 
 pub mod account;
 pub mod attacks;

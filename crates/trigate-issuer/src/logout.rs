@@ -2,7 +2,9 @@
 //! address that the client registered for it (O36).
 
 use crate::{
-    Issuer, login, mint,
+    Issuer,
+    authorize::redirect,
+    login, mint,
     web::{
         self, Incoming, Params,
         cookie::Cookie,
@@ -123,9 +125,10 @@ async fn sender(issuer: &Issuer, query: &str) -> Result<Sender, StoreError> {
     let Some(id) = client_id(issuer, &params) else { return Ok(Sender::default()) };
     let Some(client) = issuer.store.find_client(&id).await? else { return Ok(Sender::default()) };
     // RP-Initiated Logout §3: an exact match, or no way on.
-    let next = params
-        .get("post_logout_redirect_uri")
-        .filter(|uri| client.post_logout_redirect_uris.iter().any(|have| have == uri));
+    let next = params.get("post_logout_redirect_uri").filter(|uri| {
+        // `javascript:` in a registration would run when the link is followed.
+        client.post_logout_redirect_uris.iter().any(|have| have == uri) && redirect::check_registration(uri).is_ok()
+    });
     let next = next.map(|uri| with_state(uri, params.get("state")));
     Ok(Sender { client: Some(client), next })
 }

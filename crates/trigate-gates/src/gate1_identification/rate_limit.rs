@@ -25,6 +25,8 @@ pub struct Limits {
     applications: Sharded<AppId, Arc<Gauge>>,
     parties: Sharded<Party, Arc<Gauge>>,
     overflow: Arc<Gauge>,
+    /// When room was last made, in nanoseconds of the monotonic clock.
+    swept: AtomicU64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +59,7 @@ impl Limits {
     pub(crate) fn application(&self, id: &AppId, plan: &str, limit: Limit, now: Monotonic, count: bool) -> LimitState {
         // Applications are known ones: their number is bounded by the feed.
         let gauge = self.applications.get(id).unwrap_or_else(|| {
-            let made = self.applications.get_or_make(id.clone(), usize::MAX, |_| false, Arc::default);
+            let made = self.applications.get_or_make(id, usize::MAX, Arc::default);
             made.unwrap_or_default()
         });
         gauge.take(plan, limit, now, count)
@@ -83,9 +85,20 @@ impl Limits {
     }
 
     fn party(&self, party: Party, name: &str, limit: Limit, now: Monotonic, count: bool) -> LimitState {
-        let idle = |gauge: &Arc<Gauge>| gauge.is_idle(now);
-        let gauge = self.parties.get_or_make(party, STRANGERS, idle, Arc::default);
+        let find = || self.parties.get_or_make(&party, STRANGERS, Arc::default);
+        let gauge = find().or_else(|| self.make_room(now).then(find).flatten());
         gauge.as_ref().unwrap_or(&self.overflow).take(name, limit, now, count)
+    }
+
+    /// Forgets idle strangers, at most once a second: a flood of new ones must not make each of them costly.
+    fn make_room(&self, now: Monotonic) -> bool {
+        let (now_ns, last) = (nanos(now), self.swept.load(Ordering::Relaxed));
+        let due = now_ns >= last.saturating_add(1_000_000_000);
+        let mine = due && self.swept.compare_exchange(last, now_ns, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if mine {
+            self.parties.retain(|_, gauge| !gauge.is_idle(now));
+        }
+        mine
     }
 }
 
@@ -161,7 +174,8 @@ pub(crate) fn limit_headers(states: &[LimitState]) -> HeaderMap {
         let window = u128::from(burst) * u128::from(per_s) / u128::from(rate.max(1));
         format!("\"{}\";q={burst};w={}", quoted(&state.name), window.max(1))
     });
-    let left = states.iter().map(|state| format!("\"{}\";r={};t={}", quoted(&state.name), state.remaining, state.reset_s));
+    let left =
+        states.iter().map(|state| format!("\"{}\";r={};t={}", quoted(&state.name), state.remaining, state.reset_s));
     let pairs = [("ratelimit-policy", policy.collect::<Vec<_>>()), ("ratelimit", left.collect())];
     for (name, items) in pairs {
         if let Ok(value) = HeaderValue::from_str(&items.join(", ")) {
@@ -243,7 +257,9 @@ mod tests {
         // Those beyond share a counter, which is used up: they are refused, not let by.
         assert!(limits.address("9.9.9.9".parse().unwrap(), limit, Monotonic(0), true).retry_after_s.is_some());
         // An hour later all are idle and make room.
-        assert!(limits.address("9.9.9.9".parse().unwrap(), limit, Monotonic(3_601 * SECOND), true).retry_after_s.is_none());
+        assert!(
+            limits.address("9.9.9.9".parse().unwrap(), limit, Monotonic(3_601 * SECOND), true).retry_after_s.is_none()
+        );
     }
 
     #[test]

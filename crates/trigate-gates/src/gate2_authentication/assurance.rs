@@ -10,9 +10,9 @@ pub(crate) fn check(route: &RouteRule, token: Option<&Token>, now: Timestamp) ->
     let facts = &token.facts;
     // RFC 9470 §3: what the token does not say was not proven.
     let acr_met = route.acr.is_empty() || facts.acr.as_ref().is_some_and(|acr| route.acr.contains(acr));
-    let age_met = route.max_authentication_age_s.is_none_or(|max_s| {
-        facts.authenticated_at.is_some_and(|at| now.seconds_since(at) <= i64::from(max_s))
-    });
+    let age_met = route
+        .max_authentication_age_s
+        .is_none_or(|max_s| facts.authenticated_at.is_some_and(|at| now.seconds_since(at) <= i64::from(max_s)));
     if !acr_met || !age_met {
         return Err(Reason::AuthenticationOld);
     }

@@ -267,7 +267,8 @@ fn oauth_metadata_url(issuer: &str) -> Option<String> {
 async fn discover_at(fetch: &dyn Fetch, issuer: &str, url: &str) -> Result<String, String> {
     const MAX_METADATA_BYTES: usize = 256 * 1024;
     let document = get(fetch, url, MAX_METADATA_BYTES).await?;
-    let metadata = strict_json::parse_object(&document, Limits::DOCUMENT).map_err(|error| format!("`{url}`: {error}"))?;
+    let metadata =
+        strict_json::parse_object(&document, Limits::DOCUMENT).map_err(|error| format!("`{url}`: {error}"))?;
     let text = |name: &str| metadata.get(name).and_then(serde_json::Value::as_str);
     // RFC 8414 §3.3: else one issuer could speak in another's name.
     if text("issuer") != Some(issuer) {

@@ -31,7 +31,8 @@ pub(crate) fn judge(certificate: &ClientCertificate, rules: &[MachineRule], now:
     if now < certificate.not_before || now > certificate.not_after {
         return Err(Reason::CertificateInvalid);
     }
-    let mut matching = rules.iter().filter_map(|rule| matched_name(certificate, &rule.matches).map(|name| (rule, name)));
+    let mut matching =
+        rules.iter().filter_map(|rule| matched_name(certificate, &rule.matches).map(|name| (rule, name)));
     let (rule, name) = matching.next().ok_or(Reason::CertificateUnmapped)?;
     // Two rules, two machines: which one it is cannot be known.
     if matching.next().is_some() {
@@ -78,7 +79,13 @@ mod tests {
     use crate::rules::UriPattern;
 
     fn rule(matches: MachineMatch, app: &str) -> MachineRule {
-        MachineRule { matches, name: None, application: AppId::parse(app).unwrap(), scopes: ScopeSet::default(), roles: vec![] }
+        MachineRule {
+            matches,
+            name: None,
+            application: AppId::parse(app).unwrap(),
+            scopes: ScopeSet::default(),
+            roles: vec![],
+        }
     }
 
     fn certificate(uris: &[&str], dns: &[&str]) -> ClientCertificate {
@@ -103,7 +110,9 @@ mod tests {
             rule(MachineMatch::SanDns("db.acme.test".into()), "app_3"),
         ];
         let now = Timestamp::from_seconds(150);
-        let judged = |uris: &[&str], dns: &[&str]| judge(&certificate(uris, dns), &rules, now).map(|machine| machine.application);
+        let judged = |uris: &[&str], dns: &[&str]| {
+            judge(&certificate(uris, dns), &rules, now).map(|machine| machine.application)
+        };
         assert_eq!(judged(&["spiffe://acme.test/warehouse"], &[]).unwrap().as_str(), "app_1");
         assert_eq!(judged(&[], &["db.acme.test"]).unwrap().as_str(), "app_3");
         for (uris, dns) in [

@@ -1,1 +1,170 @@
+//! The first request after a change is judged by it: T35, revocation of anything, keys coming and going.
+
 use super::rig::*;
+use serde_json::json;
+use trigate_core::{
+    application::State,
+    change::{ClientFace, PublicKey, Target, What},
+    id::TokenId,
+    oauth::ScopeSet,
+    port::Clock,
+};
+
+#[tokio::test]
+async fn t35_what_was_taken_away_is_gone_from_tokens_minted_before() {
+    let rig = Rig::new();
+    let token = rig.token(json!({ "roles": ["admin", "customer"], "scope": "orders:read orders:write" }));
+    assert_eq!(rig.ask("/admin").bearer(&token).verdict().await, "pass");
+    assert_eq!(rig.ask("/orders/write").bearer(&token).verdict().await, "pass");
+    let keep_until = rig.clock.now().plus_seconds(3_600);
+    rig.change(What::RolesNarrowed { user: id(ALICE), roles: vec!["admin".into()], keep_until });
+    assert_eq!(rig.ask("/admin").bearer(&token).verdict().await, "403 role.missing");
+    assert_eq!(rig.last().facts.roles, ["customer"]);
+    rig.change(What::GrantNarrowed {
+        grant: id("grt_1"),
+        scopes: ScopeSet::parse("orders:write").unwrap(),
+        keep_until,
+    });
+    assert_eq!(rig.ask("/orders/write").bearer(&token).verdict().await, "403 scope.missing");
+    assert_eq!(rig.ask("/orders").bearer(&token).verdict().await, "pass");
+    let scopes = ScopeSet::parse("orders:read").unwrap();
+    rig.change(What::ClientScopesNarrowed { client: id("cli_a"), scopes, keep_until });
+    assert_eq!(rig.ask("/orders").bearer(&token).verdict().await, "403 scope.missing");
+    // The role was given back and the person logged in again.
+    let fresh = rig.token(json!({ "roles": ["admin"] }));
+    assert_eq!(rig.ask("/admin").bearer(&fresh).verdict().await, "pass");
+    rig.change(What::UserState { user: id(ALICE), state: State::Disabled });
+    assert_eq!(rig.ask("/admin").bearer(&fresh).verdict().await, "401 user.disabled");
+    rig.change(What::UserState { user: id(ALICE), state: State::Enabled });
+    assert_eq!(rig.ask("/admin").bearer(&fresh).verdict().await, "pass");
+}
+
+#[tokio::test]
+async fn revocation_of_anything_hits_the_next_request_and_not_the_next_login() {
+    let targets = |jti: TokenId| {
+        [
+            (Target::Token { id: jti }, "401 token.revoked"),
+            (Target::Session { id: id("ses_1") }, "401 session.revoked"),
+            (Target::Grant { id: id("grt_1") }, "401 grant.revoked"),
+            (Target::User { id: id(ALICE), issuer: None }, "401 user.revoked"),
+            (Target::Client { id: id("cli_a"), issuer: None }, "401 client.revoked"),
+            (Target::Application { id: id("app_a") }, "401 application.revoked"),
+        ]
+    };
+    for index in 0..6 {
+        let rig = Rig::new();
+        let jti = TokenId::from_bits(77);
+        let token = rig.token(json!({ "jti": jti.to_string() }));
+        assert_eq!(rig.ask("/orders").bearer(&token).verdict().await, "pass");
+        let (target, expected) = targets(jti)[index].clone();
+        rig.revoke(target);
+        assert_eq!(rig.ask("/orders").bearer(&token).verdict().await, expected);
+        assert_eq!(rig.last().facts.user, Some(id(ALICE)), "the record says whose it was");
+        // In the same instant of the clock.
+        assert_eq!(rig.ask("/orders").bearer(&rig.token(json!({}))).verdict().await, "pass", "{expected}");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_application_takes_its_keys_with_it_and_new_ones_work() {
+    let rig = Rig::new();
+    rig.revoke(Target::Application { id: id("app_a") });
+    assert_eq!(rig.ask("/weather").key(&rig.key_a).verdict().await, "401 application.revoked");
+    assert_eq!(rig.ask("/weather").key(&rig.key_b).verdict().await, "pass");
+    let fresh = rig.put_key(|_| {});
+    assert_eq!(rig.ask("/weather").key(&fresh).verdict().await, "pass");
+    rig.revoke(Target::Key { id: fresh.id().clone() });
+    assert_eq!(rig.ask("/weather").key(&fresh).verdict().await, "401 key.revoked");
+    assert_eq!(rig.last().facts.key.as_ref(), Some(fresh.id()));
+}
+
+#[tokio::test]
+async fn certificates_are_revoked_by_fingerprint() {
+    let rig = Rig::new();
+    let certificate = certificate(&rig, "spiffe://acme.test/warehouse");
+    assert_eq!(rig.ask("/cert").certificate(certificate.clone()).verdict().await, "pass");
+    rig.revoke(Target::Certificate { fingerprint: certificate.fingerprint.clone() });
+    assert_eq!(rig.ask("/cert").certificate(certificate).verdict().await, "401 certificate.revoked");
+}
+
+#[tokio::test]
+async fn a_signing_key_that_goes_takes_verified_tokens_with_it() {
+    let rig = Rig::new();
+    let token = rig.token(json!({}));
+    assert_eq!(rig.ask("/any").bearer(&token).verdict().await, "pass");
+    let publish = |published_until, revoked| What::SigningKey {
+        record: PublicKey { kid: "key-2026-11".into(), jwk: rig.signer.public_jwk(), published_until, revoked },
+    };
+    rig.change(publish(Some(rig.clock.now().plus_seconds(60)), false));
+    assert_eq!(rig.ask("/any").bearer(&token).verdict().await, "pass");
+    rig.clock.advance_s(60);
+    assert_eq!(rig.ask("/any").bearer(&token).verdict().await, "401 token.key_unknown");
+    rig.change(publish(None, true));
+    assert_eq!(rig.ask("/any").bearer(&token).verdict().await, "401 signing_key.revoked");
+    rig.change(publish(None, false));
+    assert_eq!(rig.ask("/any").bearer(&token).verdict().await, "pass");
+    rig.revoke(Target::SigningKey { kid: "key-2026-11".into() });
+    // Whoever holds the stolen key writes what position they like.
+    let forged = rig.token(json!({ "pos": 9_999_999 }));
+    assert_eq!(rig.ask("/any").bearer(&forged).verdict().await, "401 signing_key.revoked");
+}
+
+#[tokio::test]
+async fn a_disabled_client_or_application_is_refused_until_it_is_enabled() {
+    let rig = Rig::new();
+    let (user, service) = (rig.token(json!({})), rig.service_token());
+    let client = |state| What::Client {
+        record: ClientFace { id: id("cli_a"), application: id("app_a"), name: "x".into(), state },
+    };
+    rig.change(client(State::Disabled));
+    for token in [&user, &service] {
+        assert_eq!(rig.ask("/any").bearer(token).verdict().await, "401 client.disabled");
+    }
+    rig.change(client(State::Enabled));
+    assert_eq!(rig.ask("/any").bearer(&user).verdict().await, "pass");
+    let app = |state| What::Application {
+        record: trigate_core::application::Application { state, ..application("app_a", "pro") },
+    };
+    rig.change(app(State::Disabled));
+    assert_eq!(rig.ask("/any").bearer(&user).verdict().await, "401 application.disabled");
+    assert_eq!(rig.ask("/weather").key(&rig.key_a).verdict().await, "401 application.disabled");
+    rig.change(app(State::Enabled));
+    assert_eq!(rig.ask("/any").bearer(&user).verdict().await, "pass");
+}
+
+#[tokio::test]
+async fn a_plan_that_is_reduced_counts_at_once() {
+    let rig = Rig::new();
+    assert_eq!(rig.ask("/weather").key(&rig.key_a).permit().await.limits()[0].name, "pro");
+    rig.change(What::Application { record: application("app_a", "free") });
+    let permit = rig.ask("/weather").key(&rig.key_a).permit().await;
+    assert_eq!((permit.limits()[0].name.as_str(), permit.limits()[0].limit.rate), ("free", 2));
+}
+
+#[tokio::test]
+async fn a_key_revoked_while_a_request_waits_is_refused() {
+    use futures_util::FutureExt;
+    let rig = Rig::new();
+    rig.web.slow.store(true, std::sync::atomic::Ordering::SeqCst);
+    let ask = rig.ask("/both").key(&rig.key_b).bearer(&rig.foreign("https://x.test", &rig.x, json!({})));
+    let mut waiting = Box::pin(ask.admit());
+    assert!((&mut waiting).now_or_never().is_none(), "it waits for the issuer's keys");
+    rig.revoke(Target::Key { id: rig.key_b.id().clone() });
+    assert_eq!(waiting.await.unwrap_err().reason().code(), "key.revoked");
+}
+
+#[tokio::test]
+async fn foreign_users_are_revoked_by_issuer() {
+    let rig = Rig::new();
+    let token = rig.foreign("https://y.test", &rig.y, json!({}));
+    assert_eq!(rig.ask("/any").bearer(&token).verdict().await, "pass");
+    rig.revoke(Target::User { id: id("bob"), issuer: Some("https://x.test".into()) });
+    assert_eq!(rig.ask("/any").bearer(&token).verdict().await, "pass");
+    rig.revoke(Target::User { id: id("bob"), issuer: Some("https://y.test".into()) });
+    assert_eq!(rig.ask("/any").bearer(&token).verdict().await, "401 user.revoked");
+    rig.clock.advance_s(1);
+    let later = rig.foreign("https://y.test", &rig.y, json!({ "jti": "j2" }));
+    assert_eq!(rig.ask("/any").bearer(&later).verdict().await, "pass");
+    rig.revoke(Target::Token { id: TokenId::foreign("https://y.test", "j2") });
+    assert_eq!(rig.ask("/any").bearer(&later).verdict().await, "401 token.revoked");
+}

@@ -123,7 +123,13 @@ impl Fetch for Web {
         }
     }
 
-    async fn post_form(&self, url: &str, _: &[(&str, &str)], _: Option<(&str, &str)>, _: usize) -> Result<Fetched, FetchError> {
+    async fn post_form(
+        &self,
+        url: &str,
+        _: &[(&str, &str)],
+        _: Option<(&str, &str)>,
+        _: usize,
+    ) -> Result<Fetched, FetchError> {
         Err(FetchError::Failed(url.into(), "not here".into()))
     }
 }
@@ -178,7 +184,8 @@ impl Rig {
         let key_b = ApiKey::mint(rng.as_ref(), Environment::Live);
         known.load(snapshot(&signer, &checksum, &key_a, &key_b));
         known.hold_lease(Monotonic(u64::MAX));
-        let (audit, desk, web) = (Arc::new(MemoryAudit::default()), Arc::new(Desk::default()), Arc::new(Web::default()));
+        let (audit, desk, web) =
+            (Arc::new(MemoryAudit::default()), Arc::new(Desk::default()), Arc::new(Web::default()));
         let issuers = Arc::new(Issuers::new(web.clone(), Arc::clone(&shared)));
         let rules = Arc::new(rules(&tenant, change));
         web.pages.lock().unwrap().push(("https://x.test/jwks".into(), jwks(&[&x])));
@@ -197,7 +204,25 @@ impl Rig {
             node: "n1".into(),
             on_exposed: Some(Arc::new(move |key| told.lock().unwrap().push(key))),
         });
-        Self { gates, rules, known, clock, audit, desk, web, issuers, rng, signer, x, y, checksum, key_a, key_b, exposed, tenant }
+        Self {
+            gates,
+            rules,
+            known,
+            clock,
+            audit,
+            desk,
+            web,
+            issuers,
+            rng,
+            signer,
+            x,
+            y,
+            checksum,
+            key_a,
+            key_b,
+            exposed,
+            tenant,
+        }
     }
 
     pub fn now_s(&self) -> i64 {
@@ -248,8 +273,13 @@ impl Rig {
 
     pub fn ask(&self, path: &str) -> Ask<'_> {
         Ask {
-            rig: self, path: path.to_owned(), query: None, method: Method::GET, headers: HeaderMap::new(),
-            peer: "192.0.2.7".parse().unwrap(), certificate: None,
+            rig: self,
+            path: path.to_owned(),
+            query: None,
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            peer: "192.0.2.7".parse().unwrap(),
+            certificate: None,
         }
     }
 
@@ -283,19 +313,40 @@ fn change_claims(claims: &mut Value, changes: Value) {
 
 pub fn key_record(key: &ApiKey, application: &str) -> KeyRecord {
     KeyRecord {
-        id: key.id().clone(), application: id(application), digest: key.digest(), label: String::new(),
-        environment: Environment::Live, scopes: None, allowed_addresses: vec![], not_before: None, expires_at: None,
-        header: None, state: State::Enabled, created_at: START, revoked_at: None, exposed_at: None, born: Position(1),
+        id: key.id().clone(),
+        application: id(application),
+        digest: key.digest(),
+        label: String::new(),
+        environment: Environment::Live,
+        scopes: None,
+        allowed_addresses: vec![],
+        not_before: None,
+        expires_at: None,
+        header: None,
+        state: State::Enabled,
+        created_at: START,
+        revoked_at: None,
+        exposed_at: None,
+        born: Position(1),
     }
 }
 
 pub fn application(name: &str, plan: &str) -> Application {
-    Application { id: id(name), name: format!("The {name}"), plan: plan.into(), state: State::Enabled, created_at: START }
+    Application {
+        id: id(name),
+        name: format!("The {name}"),
+        plan: plan.into(),
+        state: State::Enabled,
+        created_at: START,
+    }
 }
 
 pub fn snapshot(signer: &SigningKey, checksum: &ChecksumKey, key_a: &ApiKey, key_b: &ApiKey) -> Snapshot {
     let client = |client: &str, app: &str| ClientFace {
-        id: id::<ClientId>(client), application: id::<AppId>(app), name: format!("Client {client}"), state: State::Enabled,
+        id: id::<ClientId>(client),
+        application: id::<AppId>(app),
+        name: format!("Client {client}"),
+        state: State::Enabled,
     };
     Snapshot {
         position: Position(10),
@@ -303,7 +354,10 @@ pub fn snapshot(signer: &SigningKey, checksum: &ChecksumKey, key_a: &ApiKey, key
         keys: vec![key_record(key_a, "app_a"), key_record(key_b, "app_b")],
         clients: vec![client("cli_a", "app_a"), client("cli_b", "app_b")],
         signing_keys: vec![PublicKey {
-            kid: signer.kid().into(), jwk: signer.public_jwk(), published_until: None, revoked: false,
+            kid: signer.kid().into(),
+            jwk: signer.public_jwk(),
+            published_until: None,
+            revoked: false,
         }],
         disabled_users: vec![],
         standing: vec![],
@@ -351,9 +405,25 @@ fn routes() -> Vec<RouteRule> {
     let mut post = route("post", "/post", "key");
     post.methods = vec![Method::POST];
     vec![
-        route("public", "/public/**", ""), weather, orders, write, key_write, admin, service, sensitive, introspect, lenient,
-        stepup, loose, limited, post, route("both", "/both", "key and token"), route("any", "/any", "token"),
-        route("either", "/either", "certificate or token"), route("cert", "/cert", "certificate"), RouteRule::whoami().unwrap(),
+        route("public", "/public/**", ""),
+        weather,
+        orders,
+        write,
+        key_write,
+        admin,
+        service,
+        sensitive,
+        introspect,
+        lenient,
+        stepup,
+        loose,
+        limited,
+        post,
+        route("both", "/both", "key and token"),
+        route("any", "/any", "token"),
+        route("either", "/either", "certificate or token"),
+        route("cert", "/cert", "certificate"),
+        RouteRule::whoami().unwrap(),
     ]
 }
 
@@ -362,7 +432,8 @@ fn rules(tenant: &TenantId, change: impl FnOnce(&mut Vec<RouteRule>)) -> Rules {
     change(&mut routes);
     let plan = |name: &str, limit: &str| (name.to_owned(), Plan { name: name.into(), limit: limit.parse().unwrap() });
     let ours = IssuerRule::new(ISSUER, KeySource::Ours, vec![AUDIENCE.into()]);
-    let mut x = IssuerRule::new("https://x.test", KeySource::JwksUrl("https://x.test/jwks".into()), vec![AUDIENCE.into()]);
+    let mut x =
+        IssuerRule::new("https://x.test", KeySource::JwksUrl("https://x.test/jwks".into()), vec![AUDIENCE.into()]);
     x.applications.insert("web".into(), id("app_b"));
     let mut y = IssuerRule::new("https://y.test", KeySource::JwksFile("y.json".into()), vec![AUDIENCE.into()]);
     y.applications.insert("*".into(), id("app_a"));
@@ -375,7 +446,10 @@ fn rules(tenant: &TenantId, change: impl FnOnce(&mut Vec<RouteRule>)) -> Rules {
         plans: [plan("pro", "1000/hour"), plan("free", "2/hour")].into(),
         machines: vec![MachineRule {
             matches: MachineMatch::SanUri(UriPattern::parse("spiffe://acme.test/*").unwrap()),
-            name: None, application: id("app_a"), scopes: trigate_core::oauth::ScopeSet::default(), roles: vec![],
+            name: None,
+            application: id("app_a"),
+            scopes: trigate_core::oauth::ScopeSet::default(),
+            roles: vec![],
         }],
         realm: "trigate".into(),
         address_limit: None,
@@ -385,9 +459,14 @@ fn rules(tenant: &TenantId, change: impl FnOnce(&mut Vec<RouteRule>)) -> Rules {
 
 pub fn certificate(rig: &Rig, uri: &str) -> ClientCertificate {
     ClientCertificate {
-        fingerprint: "ab".repeat(32), serial: "01".into(), issuer: "CN=ca".into(), subject: "CN=warehouse".into(),
-        san_uris: vec![uri.into()], san_dns: vec![],
-        not_before: rig.clock.now().plus_seconds(-60), not_after: rig.clock.now().plus_seconds(3_600),
+        fingerprint: "ab".repeat(32),
+        serial: "01".into(),
+        issuer: "CN=ca".into(),
+        subject: "CN=warehouse".into(),
+        san_uris: vec![uri.into()],
+        san_dns: vec![],
+        not_before: rig.clock.now().plus_seconds(-60),
+        not_after: rig.clock.now().plus_seconds(3_600),
     }
 }
 
@@ -404,7 +483,8 @@ pub struct Ask<'r> {
 
 impl Ask<'_> {
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.append(HeaderName::try_from(name).unwrap(), http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        self.headers
+            .append(HeaderName::try_from(name).unwrap(), http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         self
     }
 
@@ -438,8 +518,14 @@ impl Ask<'_> {
 
     pub fn request(&self) -> Request<'_> {
         Request {
-            tenant: &self.rig.tenant, method: &self.method, host: "api.test", path: &self.path, query: self.query.as_deref(),
-            headers: &self.headers, peer: self.peer, certificate: self.certificate.as_ref(),
+            tenant: &self.rig.tenant,
+            method: &self.method,
+            host: "api.test",
+            path: &self.path,
+            query: self.query.as_deref(),
+            headers: &self.headers,
+            peer: self.peer,
+            certificate: self.certificate.as_ref(),
         }
     }
 

@@ -21,19 +21,38 @@ async fn each_credential_in_each_state_on_each_kind_of_route() {
     let rig = Rig::new();
     let (good, other) = (rig.token(json!({})), rig.token(json!({ "aud": "https://other.test" })));
     let (key, bad) = (rig.key_a.reveal().to_owned(), "tgk_live_garbage".to_owned());
-    let cases: &[(&str, Option<&String>, Option<&String>, &str, [Verdict; 3])] = &[
+    type Case<'a> = (&'a str, Option<&'a String>, Option<&'a String>, &'a str, [Verdict; 3]);
+    let cases: &[Case<'_>] = &[
         ("/public/x", None, None, "pass", [Verdict::Waived; 3]),
         ("/public/x", Some(&bad), Some(&other), "pass", [Verdict::Waived; 3]),
         ("/weather", Some(&key), None, "pass", [Verdict::Passed; 3]),
         ("/weather", None, None, "401 key.missing", [Verdict::Refused, Verdict::NotReached, Verdict::NotReached]),
-        ("/weather", Some(&bad), None, "401 key.malformed", [Verdict::Refused, Verdict::NotReached, Verdict::NotReached]),
+        (
+            "/weather",
+            Some(&bad),
+            None,
+            "401 key.malformed",
+            [Verdict::Refused, Verdict::NotReached, Verdict::NotReached],
+        ),
         // A bad token is never ignored because a good key is there.
-        ("/weather", Some(&key), Some(&other), "401 token.audience", [Verdict::Passed, Verdict::Refused, Verdict::NotReached]),
+        (
+            "/weather",
+            Some(&key),
+            Some(&other),
+            "401 token.audience",
+            [Verdict::Passed, Verdict::Refused, Verdict::NotReached],
+        ),
         ("/orders", None, None, "401 token.missing", [Verdict::Passed, Verdict::Refused, Verdict::NotReached]),
         ("/orders", Some(&key), None, "401 token.missing", [Verdict::Passed, Verdict::Refused, Verdict::NotReached]),
         ("/orders", None, Some(&good), "pass", [Verdict::Passed; 3]),
         ("/orders", Some(&key), Some(&good), "pass", [Verdict::Passed; 3]),
-        ("/orders", Some(&bad), Some(&good), "401 key.malformed", [Verdict::Refused, Verdict::NotReached, Verdict::NotReached]),
+        (
+            "/orders",
+            Some(&bad),
+            Some(&good),
+            "401 key.malformed",
+            [Verdict::Refused, Verdict::NotReached, Verdict::NotReached],
+        ),
         ("/both", Some(&key), Some(&good), "pass", [Verdict::Passed; 3]),
         ("/both", None, Some(&good), "401 key.missing", [Verdict::Refused, Verdict::NotReached, Verdict::NotReached]),
         ("/both", Some(&key), None, "401 token.missing", [Verdict::Passed, Verdict::Refused, Verdict::NotReached]),
@@ -41,7 +60,13 @@ async fn each_credential_in_each_state_on_each_kind_of_route() {
         ("/orders/write", None, Some(&good), "403 scope.missing", [Verdict::Passed, Verdict::Passed, Verdict::Refused]),
         ("/either", None, None, "401 certificate.missing", [Verdict::Passed, Verdict::Refused, Verdict::NotReached]),
         ("/either", None, Some(&good), "pass", [Verdict::Passed; 3]),
-        ("/cert", None, Some(&good), "401 certificate.missing", [Verdict::Passed, Verdict::Refused, Verdict::NotReached]),
+        (
+            "/cert",
+            None,
+            Some(&good),
+            "401 certificate.missing",
+            [Verdict::Passed, Verdict::Refused, Verdict::NotReached],
+        ),
         ("/.trigate/whoami", None, None, "401 token.missing", [Verdict::Passed, Verdict::Refused, Verdict::NotReached]),
         ("/nowhere", None, None, "404 route.unknown", [Verdict::NotReached; 3]),
         ("/public/../x", None, None, "400 request.path_ambiguous", [Verdict::NotReached; 3]),
@@ -65,7 +90,10 @@ async fn an_api_key_identifies_and_never_authenticates_a_user() {
     let rig = Rig::new();
     let whoami = rig.ask("/.trigate/whoami").key(&rig.key_a).permit().await.whoami();
     for (field, value) in [
-        ("client", json!("The app_a")), ("plan", json!("pro")), ("rate_limit", json!("1000/hour")), ("user", Value::Null),
+        ("client", json!("The app_a")),
+        ("plan", json!("pro")),
+        ("rate_limit", json!("1000/hour")),
+        ("user", Value::Null),
         ("kind", json!("application")),
     ] {
         assert_eq!(whoami[field], value, "{field}");
@@ -85,14 +113,22 @@ async fn an_api_key_identifies_and_never_authenticates_a_user() {
 #[tokio::test]
 async fn a_token_tells_who_and_the_upstream_hears_it() {
     let rig = Rig::new();
-    let ask = rig.ask("/orders").bearer(&rig.token(json!({}))).header("x-trigate-user", "usr_evil").header("accept", "a");
+    let ask =
+        rig.ask("/orders").bearer(&rig.token(json!({}))).header("x-trigate-user", "usr_evil").header("accept", "a");
     let permit = ask.admit().await.unwrap();
     let headers = permit.forwarded_headers(ask.headers(), Some("assertion".into()));
     for (name, value) in [
-        ("x-trigate-user", ALICE), ("x-trigate-email", "alice@example.com"), ("x-trigate-subject-kind", "user"),
-        ("x-trigate-application", "app_a"), ("x-trigate-plan", "pro"), ("x-trigate-client", "cli_a"),
-        ("x-trigate-session", "ses_1"), ("x-trigate-scopes", "orders:read profile"), ("x-trigate-roles", "customer"),
-        ("x-trigate-assertion", "assertion"), ("accept", "a"),
+        ("x-trigate-user", ALICE),
+        ("x-trigate-email", "alice@example.com"),
+        ("x-trigate-subject-kind", "user"),
+        ("x-trigate-application", "app_a"),
+        ("x-trigate-plan", "pro"),
+        ("x-trigate-client", "cli_a"),
+        ("x-trigate-session", "ses_1"),
+        ("x-trigate-scopes", "orders:read profile"),
+        ("x-trigate-roles", "customer"),
+        ("x-trigate-assertion", "assertion"),
+        ("accept", "a"),
     ] {
         assert_eq!(headers[name], value, "{name}");
         assert_eq!(headers.get_all(name).iter().count(), 1, "{name}");
@@ -123,8 +159,13 @@ async fn insufficient_scope_names_all_scopes() {
 async fn bodies_tell_nothing_about_why_a_credential_was_bad() {
     let rig = Rig::new();
     let tokens = [
-        "x".to_owned(), rig.token(json!({ "exp": 1 })), rig.token(json!({ "aud": "z" })), rig.token(json!({ "iss": "z" })),
-        rig.token(json!({ "sub": null })), "tga_x".to_owned(), rig.y.sign_jws("at+jwt", &json!({ "iss": ISSUER })).unwrap(),
+        "x".to_owned(),
+        rig.token(json!({ "exp": 1 })),
+        rig.token(json!({ "aud": "z" })),
+        rig.token(json!({ "iss": "z" })),
+        rig.token(json!({ "sub": null })),
+        "tga_x".to_owned(),
+        rig.y.sign_jws("at+jwt", &json!({ "iss": ISSUER })).unwrap(),
     ];
     let mut bodies = Vec::new();
     for token in &tokens {
@@ -132,7 +173,9 @@ async fn bodies_tell_nothing_about_why_a_credential_was_bad() {
         assert_eq!(refusal.headers()["www-authenticate"], "Bearer realm=\"trigate\", error=\"invalid_token\"");
         bodies.push(refusal.body().to_vec());
     }
-    bodies.push(rig.ask("/both").header("x-api-key", "bad").bearer(&rig.token(json!({}))).refusal().await.body().to_vec());
+    bodies.push(
+        rig.ask("/both").header("x-api-key", "bad").bearer(&rig.token(json!({}))).refusal().await.body().to_vec(),
+    );
     bodies.dedup();
     assert_eq!(bodies.len(), 1, "{bodies:?}");
 }
@@ -162,12 +205,25 @@ async fn opaque_tokens_are_judged_like_jwts_and_garbage_costs_no_look_up() {
         let permit = rig.ask("/any").bearer(&rig.token(json!({}))).permit().await;
         drop(permit);
         trigate_core::identity::TokenFacts {
-            issuer: ISSUER.into(), subject: ALICE.into(), client: Some(id("cli_a")), application: Some(id("app_a")),
+            issuer: ISSUER.into(),
+            subject: ALICE.into(),
+            client: Some(id("cli_a")),
+            application: Some(id("app_a")),
             identity: trigate_core::identity::Identity::User { id: id(ALICE), email: None },
-            token: TokenId::from_bits(1), session: None, grant: None, audiences: vec![AUDIENCE.into()],
-            scopes: trigate_core::oauth::ScopeSet::parse("orders:read").unwrap(), roles: vec![], issued_at: Some(START),
-            not_before: None, expires_at: START.plus_seconds(600), authenticated_at: None, acr: None,
-            position: Some(rig.known.position()), actor: None, kid: None,
+            token: TokenId::from_bits(1),
+            session: None,
+            grant: None,
+            audiences: vec![AUDIENCE.into()],
+            scopes: trigate_core::oauth::ScopeSet::parse("orders:read").unwrap(),
+            roles: vec![],
+            issued_at: Some(START),
+            not_before: None,
+            expires_at: START.plus_seconds(600),
+            authenticated_at: None,
+            acr: None,
+            position: Some(rig.known.position()),
+            actor: None,
+            kid: None,
         }
     };
     let token = rig.opaque(facts.clone());
@@ -355,7 +411,10 @@ async fn an_address_is_limited_before_anything_is_judged() {
     let Some(rules) = std::sync::Arc::get_mut(&mut rig.rules) else { panic!("shared") };
     rules.address_limit = Some("2/hour".parse().unwrap());
     for (peer, expected) in [
-        ("192.0.2.1", "pass"), ("::ffff:192.0.2.1", "pass"), ("192.0.2.1", "429 address.rate_limited"), ("192.0.2.2", "pass"),
+        ("192.0.2.1", "pass"),
+        ("::ffff:192.0.2.1", "pass"),
+        ("192.0.2.1", "429 address.rate_limited"),
+        ("192.0.2.2", "pass"),
     ] {
         assert_eq!(rig.ask("/public/x").peer(peer).verdict().await, expected, "{peer}");
     }
@@ -367,4 +426,40 @@ async fn routes_say_whether_applications_must_agree() {
     let token = rig.token(json!({}));
     assert_eq!(rig.ask("/both").key(&rig.key_b).bearer(&token).verdict().await, "403 applications.differ");
     assert_eq!(rig.ask("/loose").key(&rig.key_b).bearer(&token).verdict().await, "pass");
+}
+
+#[tokio::test]
+async fn issuers_are_discovered_at_their_own_address_alone() {
+    let mut rig = Rig::new();
+    let metadata = |issuer: &str, keys: &str| json!({ "issuer": issuer, "jwks_uri": keys }).to_string().into_bytes();
+    let pages = [
+        ("https://one.test/.well-known/openid-configuration", metadata("https://one.test", "https://one.test/keys")),
+        // RFC 8414 §3.1: the well-known part before the path.
+        (
+            "https://two.test/.well-known/oauth-authorization-server/t",
+            metadata("https://two.test/t", "https://two.test/keys"),
+        ),
+        // RFC 8414 §3.3: metadata of somebody else.
+        (
+            "https://three.test/.well-known/openid-configuration",
+            metadata("https://one.test", "https://three.test/keys"),
+        ),
+        ("https://four.test/.well-known/openid-configuration", metadata("https://four.test", "http://four.test/keys")),
+    ];
+    {
+        let mut web = rig.web.pages.lock().unwrap();
+        web.extend(pages.map(|(url, body)| (url.to_owned(), body)));
+        for host in ["one", "two", "three", "four"] {
+            web.push((format!("https://{host}.test/keys"), jwks(&[&rig.x])));
+        }
+    }
+    let Some(rules) = std::sync::Arc::get_mut(&mut rig.rules) else { panic!("shared") };
+    let issuers = ["https://one.test", "https://two.test/t", "https://three.test", "https://four.test"];
+    rules.issuers.extend(issuers.map(|issuer| IssuerRule::new(issuer, KeySource::Discovery, vec![AUDIENCE.into()])));
+    rig.issuers.load(&rig.rules);
+    rig.issuers.refresh_due().await;
+    for (issuer, expected) in issuers.iter().zip(["pass", "pass", "503 lookup.unavailable", "503 lookup.unavailable"]) {
+        let token = rig.foreign(issuer, &rig.x, json!({}));
+        assert_eq!(rig.ask("/any").bearer(&token).verdict().await, expected, "{issuer}");
+    }
 }

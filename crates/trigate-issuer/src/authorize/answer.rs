@@ -11,6 +11,7 @@ use trigate_core::{oauth::ErrorCode, port::StoreError};
 use url::form_urlencoded::Serializer;
 
 /// Where answers to the client go.
+#[derive(Clone)]
 pub(crate) struct Answer {
     redirect_uri: String,
     state: Option<String>,
@@ -153,6 +154,7 @@ pub(crate) enum ClientError {
     LoginRequired,
     ConsentRequired,
     AccessDenied,
+    Withdrawn,
 }
 
 impl ClientError {
@@ -180,6 +182,7 @@ impl ClientError {
             Self::LoginRequired => (LoginRequired, "the person must log in"),
             Self::ConsentRequired => (ConsentRequired, "the person must be asked"),
             Self::AccessDenied => (AccessDenied, "the person said no"),
+            Self::Withdrawn => (UnauthorizedClient, "the client or its application is switched off"),
         }
     }
 }

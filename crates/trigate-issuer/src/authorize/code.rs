@@ -1,6 +1,9 @@
 //! The code, and the grant that it opens: one act in the store.
 
-use super::{Authorization, answer::Stop};
+use super::{
+    Authorization,
+    answer::{ClientError, Stop},
+};
 use crate::{Issuer, account::session::Login, web::Incoming};
 use trigate_core::{
     Actor, Position,
@@ -50,8 +53,10 @@ pub(super) async fn issue(
     };
     match issuer.store.issue_code(act, new).await {
         Ok(committed) => committed.gives_only(),
-        // The person was disabled, or their session ended, this very moment: begin again.
-        Err(StoreError::Conflict(_) | StoreError::Missing(_)) => return Err(Stop::Unavailable),
+        // The application is disabled; or, this very moment, the client, the person or the session. (O39)
+        Err(StoreError::Conflict(_) | StoreError::Missing(_)) => {
+            return Err(Stop::Redirect(Box::new(request.answer.clone()), ClientError::Withdrawn));
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(code)

@@ -1,6 +1,8 @@
 //! Which parameters came? `application/x-www-form-urlencoded`, read strictly: bad escapes and bad UTF-8 are refused,
 //! nothing is repaired, and a name that comes twice is seen.
 
+use zeroize::Zeroize;
+
 /// The text is no form encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
@@ -10,6 +12,13 @@ const REPEATABLE: &str = "resource";
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Params(Vec<(String, String)>);
+
+/// SECURITY: forms carry passwords and secrets; they do not stay in freed memory.
+impl Drop for Params {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(|(_, value)| value.zeroize());
+    }
+}
 
 impl Params {
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {

@@ -7,7 +7,7 @@ use trigate_core::{
     change::Target,
     jose::{Compact, Jwks},
 };
-use trigate_issuer::AssertionRequest;
+use trigate_issuer::{AssertionRequest, Issuer, StartError};
 
 async fn published(stage: &Stage) -> Vec<String> {
     let set = stage.browser().get("/.well-known/jwks.json").await.json();
@@ -79,4 +79,22 @@ async fn an_assertion_to_an_upstream_verifies_from_the_published_set() {
     assert!(!stage.is_active(&text).await);
     let forged = AssertionRequest { claims: json!({ "sub": "usr_2" }).as_object().unwrap().clone(), ..request() };
     assert!(stage.issuer.mint_assertion(forged).is_err(), "a registered claim cannot be written over");
+}
+
+#[tokio::test]
+async fn a_second_process_has_the_same_keys_and_another_master_key_opens_none() {
+    let stage = Stage::start().await;
+    let mut browser = stage.browser();
+    let page = browser.follow(&stage.authorize_path("poster", &[])).await;
+    let second = Issuer::start(stage.parts([7; 32])).await.unwrap();
+    assert_eq!(second.checksum_key().bytes(), stage.issuer.checksum_key().bytes());
+    // A form that one process showed is taken by the other, and so is the session.
+    let mut elsewhere = Browser { router: trigate_issuer::router(second), jar: browser.jar.clone(), ..stage.browser() };
+    let answer = elsewhere.submit_login(&page, "alice@example.com", PASSWORD).await;
+    let done = elsewhere.follow(&answer.location().unwrap()).await;
+    let tokens = stage.redeem("poster", &done.callback()["code"], &[]).await.json();
+    assert!(stage.is_active(tokens["access_token"].as_str().unwrap()).await);
+    assert_eq!(published(&stage).await.len(), 2, "no process makes keys that are there");
+    let wrong = Issuer::start(stage.parts([8; 32])).await;
+    assert!(matches!(wrong, Err(StartError::Sealed(_))));
 }

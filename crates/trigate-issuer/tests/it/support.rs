@@ -138,6 +138,20 @@ impl Stage {
         stage
     }
 
+    /// The parts of another issuer process over the same store.
+    pub fn parts(&self, master_key: [u8; 32]) -> IssuerParts {
+        IssuerParts {
+            tenant: TenantId::default_tenant(),
+            store: self.tenant.clone(),
+            clock: Arc::new(self.clock.clone()),
+            rng: self.rng.clone(),
+            seal: Arc::new(MasterKey::from_bytes(&master_key, self.rng.clone()).unwrap()),
+            hasher: Arc::new(Argon2Pool::start(1, self.rng.clone()).unwrap()),
+            propagation: self.everywhere.clone(),
+            config: self.issuer.config().clone(),
+        }
+    }
+
     pub fn act(&self, verb: &str) -> Act {
         Act::new(&self.clock, &*self.rng, Actor::System, verb, "test")
     }

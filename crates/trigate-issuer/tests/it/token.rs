@@ -447,6 +447,23 @@ async fn o39_what_is_disabled_gets_nothing_more() {
 }
 
 #[tokio::test]
+async fn o39_a_disabled_application_takes_its_clients_along() {
+    let stage = Stage::start().await;
+    let tokens = stage.tokens("poster", &[]).await;
+    let code = stage.code(&mut stage.browser(), "poster", &[]).await;
+    let mut browser = stage.browser();
+    browser.sign_in(&stage.authorize_path("poster", &[])).await;
+    let act = stage.act("application.disable");
+    stage.tenant.set_application_state(act, &stage.application, State::Disabled).await.unwrap().gives_only();
+    assert_eq!(browser.get(&stage.authorize_path("poster", &[])).await.callback()["error"], "unauthorized_client");
+    assert_eq!(stage.redeem("poster", &code, &[]).await.error(), "invalid_grant");
+    assert_eq!(stage.refresh("poster", tokens["refresh_token"].as_str().unwrap(), &[]).await.error(), "invalid_grant");
+    let service = stage.call("/oauth/token", "service", &[("grant_type", "client_credentials")]).await;
+    assert_eq!((service.status, service.error().as_str()), (StatusCode::UNAUTHORIZED, "invalid_client"));
+    assert!(!stage.is_active(tokens["access_token"].as_str().unwrap()).await);
+}
+
+#[tokio::test]
 async fn a_service_gets_a_token_that_speaks_for_no_person() {
     let stage = Stage::start().await;
     let page =

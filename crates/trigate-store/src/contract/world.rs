@@ -1,6 +1,9 @@
 //! A store with people in it, a stopped clock and seeded dice.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 use trigate_core::{
     Act, Actor, Position, Timestamp,
     application::{Application, KeyRecord, State},
@@ -31,8 +34,11 @@ pub struct World {
 impl World {
     /// `clock` must be the one that the store was opened with.
     pub fn new(store: Arc<dyn Store>, clock: StoppedClock) -> Self {
+        // No two worlds mint the same ids.
+        static SEED: AtomicU64 = AtomicU64::new(1);
         let tenant = store.tenant(&TenantId::default_tenant());
-        Self { store, tenant, clock, rng: Arc::new(SeededRng::new(7)) }
+        let rng = Arc::new(SeededRng::new(SEED.fetch_add(1, Ordering::Relaxed)));
+        Self { store, tenant, clock, rng }
     }
 
     pub fn now(&self) -> Timestamp {

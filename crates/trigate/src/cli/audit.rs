@@ -3,6 +3,7 @@
 use super::{
     Failure, Global,
     door::Door,
+    offline::Need,
     print::{self, Table},
 };
 use clap::{Args, Subcommand};
@@ -250,7 +251,7 @@ fn actor(act: &Value) -> String {
 }
 
 async fn verify(global: &Global) -> Result<(), Failure> {
-    let door = Door::open(global).await?;
+    let door = Door::open_for(global, Need::CheckpointKeys).await?;
     if !global.json {
         print::note("reading every chain from its start …");
     }

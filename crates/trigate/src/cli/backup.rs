@@ -1,6 +1,6 @@
 //! `trigate backup` and `trigate restore`.
 
-use super::{Failure, Global, door::Door, offline, print};
+use super::{Failure, Global, door::Door, offline::{self, Need}, print};
 use crate::operator::{
     By,
     backup::{check_backup, restore_files, restore_store},
@@ -78,7 +78,7 @@ impl RestoreCommand {
         let still_needed: Vec<&String> = manifest.keys_not_included.iter().filter(|key| !folder.root().join(key).is_file()).collect();
         if folder.master_key().is_file() {
             // The trail says that it was restored.
-            let operator = offline::operator(&folder).await?;
+            let operator = offline::operator(&folder, Need::Store).await?;
             operator.note(&By::local(), "restore", &manifest.made_at).await?;
         }
         if global.json {
@@ -87,7 +87,8 @@ impl RestoreCommand {
         }
         print::line(&format!("restored {rows} rows and {files} files from the backup of {} into {}", manifest.made_at, folder.root().display()));
         for key in still_needed {
-            print::note(&format!("put `{key}` into the folder before the server starts"));
+            let way = if key == "operator.json" { ", or make a new one with `trigate init --operator`" } else { "" };
+            print::note(&format!("put `{key}` into the folder before the server starts{way}"));
         }
         Ok(())
     }

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 pub enum Command {
     /// Register a client. A secret is shown once.
     #[command(after_help = "Examples:
-  trigate client create mobile-app-ios --app \"Acme Weather App\" --redirect-uri http://127.0.0.1/callback --scopes openid,orders:read
-  trigate client create api-gateway --app Gateway --authentication client_secret_post --introspects https://api.example
-  trigate client create nightly --app Reports --authentication client_secret_basic --scopes reports:read")]
+  trigate client create ios --app Acme --redirect-uri http://127.0.0.1/callback --scopes openid,orders:read
+  trigate client create gw --app Gateway --authentication client_secret_post --introspects https://api.example
+  trigate client create job --app Reports --authentication client_secret_basic --scopes reports:read")]
     Create {
         /// The client id; without one it is minted.
         id: Option<String>,

@@ -5,7 +5,7 @@ use super::{
     Global,
     failure::Failure,
     http::{self, Content},
-    offline,
+    offline::{self, Need},
 };
 use crate::{
     admin_api::{self, LocalOperator},
@@ -52,13 +52,18 @@ enum Way {
 impl Door {
     /// Finds the server that the options, the environment or the data folder name.
     pub async fn open(global: &Global) -> Result<Self, Failure> {
+        Self::open_for(global, Need::Store).await
+    }
+
+    /// As `open`; `need` says what a stopped server's folder must give beside its store.
+    pub async fn open_for(global: &Global, need: Need) -> Result<Self, Failure> {
         let why = global.why.clone();
         if let Some(token) = config::token_from_environment() {
             let desk = desk_of(global)?;
             return Ok(Self { way: Way::Online { desk, token }, why });
         }
         let folder = DataFolder::at(&global.data);
-        if !folder.operator().is_file() {
+        if !folder.operator().is_file() && !folder.exists() {
             return Err(Failure::new(
                 format!("there is no Trigate in `{}`", global.data.display()),
                 "name its data folder with --data, make one with `trigate init`, or set TRIGATE_TOKEN and --desk",
@@ -67,7 +72,7 @@ impl Door {
         // A folder without a configuration is an operator's copy of the key: the server is elsewhere.
         if global.desk.is_none() && folder.exists() {
             if let Some(lock) = folder.try_lock()? {
-                let operator = offline::operator(&folder).await?;
+                let operator = offline::operator(&folder, need).await?;
                 let router = admin_api::router(operator);
                 return Ok(Self { way: Way::Offline { router, _lock: lock }, why });
             }

@@ -9,7 +9,7 @@ use super::{
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use trigate_core::credential::ApiKey;
+use trigate_core::{credential::ApiKey, reason::Reason};
 
 #[derive(Args)]
 #[command(after_help = "The credential comes on standard input or in a file, never as an argument. It may be an API key, an access
@@ -73,32 +73,46 @@ fn sort(text: &str) -> Value {
 }
 
 fn show(answer: &Value) {
-    let mut table = Table::new(&["gate", "verdict", "reason", "established"], "the gates said nothing");
+    let verdict = match (answer.get("allowed"), answer.get("observed")) {
+        (Some(Value::Bool(true)), _) => print::green("let through"),
+        (_, Some(Value::Bool(true))) => print::yellow("let through, because the gate only observes"),
+        _ => print::red(&format!("refused with {}", print::text(answer, "status"))),
+    };
+    let route = print::optional(answer, "route");
+    let route = if route == "-" { "no route".to_owned() } else { format!("route {route}") };
+    print::line(&format!("{} {}, {route}: {verdict}\n", print::optional(answer, "method"), print::optional(answer, "path")));
+    let before_gates = !answer.get("gates").and_then(Value::as_array).into_iter().flatten().any(|gate| gate.get("reason").is_some_and(|reason| !reason.is_null()));
+    if let (true, Some(code)) = (before_gates, answer.get("reason").and_then(Value::as_str)) {
+        print::line(&format!("{code}: {}\n", print::optional(answer, "explanation")));
+    }
+    let mut table = Table::new(&["gate", "verdict", "reason"], "the gates said nothing");
     for (number, gate) in answer.get("gates").and_then(Value::as_array).into_iter().flatten().enumerate() {
-        let verdict = match gate.get("verdict").and_then(Value::as_str) {
-            Some("passed") => print::green("passed"),
-            Some("refused") => print::red("refused"),
-            Some("waived") => "waived".to_owned(),
-            _ => "not reached".to_owned(),
-        };
-        let explanation = match gate.get("reason").and_then(Value::as_str) {
-            Some(code) => {
-                let sentence = gate.get("explanation").and_then(Value::as_str).map(str::to_owned);
-                let sentence = sentence.or_else(|| trigate_core::reason::Reason::from_code(code).map(|reason| reason.explanation().to_owned()));
-                format!("{code}: {}", sentence.unwrap_or_default())
-            }
-            None => "-".to_owned(),
-        };
-        table.row(vec![format!("{} {}", number + 1, print::text(gate, "gate")), verdict, explanation, print::optional(gate, "established")]);
+        table.row(vec![format!("{} {}", number + 1, print::text(gate, "gate")), verdict_word(gate), reason(gate, answer)]);
     }
     table.print();
-    for (name, value) in answer.as_object().into_iter().flatten().filter(|(name, _)| *name != "gates") {
-        if let Value::Object(members) = value {
-            print::line(&format!("\n{}", print::bold(name)));
-            let pairs: Vec<(&str, String)> = members.keys().map(|member| (member.as_str(), print::text(value, member))).collect();
-            print::sheet(&pairs);
-        } else {
-            print::sheet(&[(name.as_str(), print::text(answer, name))]);
-        }
+    let facts = answer.get("facts").cloned().unwrap_or_default();
+    let known: Vec<(&str, String)> = ["application", "key", "client", "user", "machine", "session", "grant", "token", "scopes", "roles"]
+        .into_iter()
+        .map(|name| (name, print::text(&facts, name)))
+        // Nobody is known: said for the parties, not for what hangs on them.
+        .filter(|(name, value)| value != "???" || matches!(*name, "application" | "user"))
+        .collect();
+    print::line("");
+    print::sheet(&known);
+}
+
+fn verdict_word(gate: &Value) -> String {
+    match gate.get("verdict").and_then(Value::as_str) {
+        Some("passed") => print::green("passed"),
+        Some("refused") => print::red("refused"),
+        Some("waived") => "waived".to_owned(),
+        _ => "not reached".to_owned(),
     }
+}
+
+fn reason(gate: &Value, answer: &Value) -> String {
+    let Some(code) = gate.get("reason").and_then(Value::as_str) else { return "-".to_owned() };
+    let known = Reason::from_code(code).map(Reason::explanation);
+    let sentence = answer.get("explanation").and_then(Value::as_str).or(known).unwrap_or_default();
+    format!("{code}: {}", print::printable(sentence))
 }

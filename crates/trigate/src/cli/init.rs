@@ -3,7 +3,8 @@
 use super::{
     Failure, Global,
     door::OperatorFile,
-    offline, print,
+    offline::{self, Need},
+    print,
 };
 use crate::operator::{
     By, Operator, OperatorError, ROLE, SCOPE,
@@ -48,7 +49,7 @@ impl Command {
         let rng = crate::system::SystemRng::default();
         if self.operator {
             let _lock = folder.lock()?;
-            let operator = offline::operator(&folder).await?;
+            let operator = offline::operator(&folder, Need::Store).await?;
             make_operator(&folder, &operator, &rng).await?;
             return say(global, &folder, &json!({ "operator": folder.operator() }), "a new operator key is in place; the old one is worth nothing now");
         }
@@ -66,7 +67,7 @@ impl Command {
         }
         write_master_key(&folder, &rng)?;
         write_public(&folder.config(), first_config(self.port_base).as_bytes())?;
-        let operator = offline::operator(&folder).await?;
+        let operator = offline::operator(&folder, Need::Store).await?;
         make_operator(&folder, &operator, &rng).await?;
         let made = json!({ "data": folder.root(), "config": folder.config(), "operator": folder.operator(), "master_key": folder.master_key() });
         say(global, &folder, &made, "")?;

@@ -17,7 +17,7 @@ use trigate_core::credential::ApiKey;
 pub enum Command {
     /// Make an API key and show it once.
     #[command(after_help = "Example:
-  trigate key create --app \"Acme Weather App\" --label phone --scopes weather:read --expires 365d --from 192.0.2.0/24")]
+  trigate key create --app Acme --label phone --scopes weather:read --expires 365d --from 192.0.2.0/24")]
     Create {
         /// Id or name of the application that the key stands for.
         #[arg(long)]
@@ -29,7 +29,7 @@ pub enum Command {
     #[command(after_help = "A line is a key, or the SHA-256 of one; a label may follow after a blank.
 
 Example:
-  trigate key import --app \"Acme Weather App\" --header X-Acme-Key --sunset 2027-06-30 --file hashes.txt
+  trigate key import --app Acme --header X-Acme-Key --sunset 2027-06-30 --file hashes.txt
   trigate key import --app \"Acme Weather App\" --plain < keys.txt")]
     Import {
         /// Id or name of the application that the keys stand for.

@@ -34,7 +34,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 /// Three gates before your API: who calls, can they prove it, may they do it. One binary.
 #[derive(Parser)]
-#[command(name = "trigate", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "trigate", version, propagate_version = true, max_term_width = 120)]
 #[command(after_help = "Begin:
   trigate quickstart                a whole Trigate with demo data, and a guided tour
   trigate try --issuer https://idp.example --upstream http://localhost:3000
@@ -50,16 +50,16 @@ struct Cli {
 #[derive(Args, Clone)]
 pub struct Global {
     /// The data folder.
-    #[arg(long, global = true, env = "TRIGATE_DATA", default_value = "data", value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Everywhere", env = "TRIGATE_DATA", default_value = "data", value_name = "DIR")]
     pub data: PathBuf,
     /// URL of the desk, where the server is elsewhere (with TRIGATE_TOKEN or the folder's operator key).
-    #[arg(long, global = true, env = "TRIGATE_DESK", value_name = "URL")]
+    #[arg(long, global = true, help_heading = "Everywhere", env = "TRIGATE_DESK", value_name = "URL")]
     pub desk: Option<String>,
     /// Print the answer as JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
     /// Why you do this: kept in the audit trail.
-    #[arg(long, global = true, value_name = "TEXT")]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "TEXT")]
     pub why: Option<String>,
 }
 

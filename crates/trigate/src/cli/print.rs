@@ -72,10 +72,10 @@ impl Table {
         let widths: Vec<usize> = (0..self.head.len())
             .map(|column| {
                 let head = self.head.get(column).map_or(0, |head| head.len());
-                self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0).max(head)
+                self.rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0).max(head)
             })
             .collect();
-        let head: Vec<String> = self.head.iter().map(|head| head.to_uppercase()).collect();
+        let head: Vec<String> = self.head.iter().map(|head| head.replace('_', " ").to_uppercase()).collect();
         line(&dim(&join(&head, &widths)));
         for row in &self.rows {
             line(&join(row, &widths));
@@ -85,11 +85,23 @@ impl Table {
 
 fn join(cells: &[String], widths: &[usize]) -> String {
     let last = cells.len().saturating_sub(1);
-    let padded = cells.iter().zip(widths).enumerate().map(|(at, (cell, width))| {
-        let missing = if at == last { 0 } else { width.saturating_sub(cell.chars().count()) };
+    let padded = cells.iter().zip(widths).enumerate().map(|(at, (cell, columns))| {
+        let missing = if at == last { 0 } else { columns.saturating_sub(width(cell)) };
         format!("{cell}{}", " ".repeat(missing))
     });
     padded.collect::<Vec<_>>().join("  ")
+}
+
+/// Characters that take room: colours take none.
+fn width(cell: &str) -> usize {
+    let mut coloured = false;
+    cell.chars()
+        .filter(|c| {
+            let shown = !coloured && *c != '\u{1b}';
+            coloured = (coloured || *c == '\u{1b}') && *c != 'm';
+            shown
+        })
+        .count()
 }
 
 /// Names and values below each other, for one thing.

@@ -82,8 +82,7 @@ fn builder<H>(core: &Core<H>) -> auto::Builder<Local> {
         .header_read_timeout(bounds.header_deadline)
         .max_buf_size(bounds.header_bytes)
         .max_headers(bounds.headers)
-        .half_close(false)
-        .pipeline_flush(true);
+        .half_close(false);
     builder
         .http2()
         .timer(TokioTimer::new())

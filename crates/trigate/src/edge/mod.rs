@@ -4,6 +4,7 @@
 pub mod authority;
 mod accept;
 mod connection;
+pub mod head;
 pub mod listen;
 mod records;
 pub mod tls;

@@ -263,7 +263,8 @@ async fn a_backup_comes_back_and_overwrites_nothing() {
     let key = one.operator.create_key(&By::local(), key_of("Acme")).await.unwrap();
     let out = tempfile::tempdir().unwrap();
     let to = out.path().join("backup");
-    let backup = || one.operator.backup(&By::local(), NewBackup { to: to.clone(), with_keys: false });
+    let by = By::local();
+    let backup = || one.operator.backup(&by, NewBackup { to: to.clone(), with_keys: false });
     let manifest = backup().await.unwrap();
     assert!(manifest.rows > 0);
     assert_eq!(backup().await.unwrap_err().status(), 409);

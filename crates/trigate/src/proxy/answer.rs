@@ -2,6 +2,7 @@
 //! repeated in them.
 
 use super::body::Answer;
+use crate::edge::head::BadHead;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use trigate_core::id::RequestId;
 
@@ -10,10 +11,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A problem of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// The head breaks a rule of HTTP.
-    Malformed(&'static str),
-    /// `Upgrade`, `CONNECT`, `TRACE`: not carried.
-    NotCarried(&'static str),
+    /// The head goes no further.
+    BadHead(BadHead),
     NotFound,
     TooLarge,
     TooSlow,
@@ -25,8 +24,7 @@ pub enum Problem {
 impl Problem {
     const fn wire(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Malformed(detail) => (StatusCode::BAD_REQUEST, "malformed request", detail),
-            Self::NotCarried(detail) => (StatusCode::NOT_IMPLEMENTED, "not carried", detail),
+            Self::BadHead(bad) => (bad.status, "malformed request", bad.detail),
             Self::NotFound => (StatusCode::NOT_FOUND, "not found", "nothing is here"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body too large", "the body is larger than this route carries"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body too slow", "the body came too slowly"),

@@ -3,12 +3,12 @@
 
 use super::road::gates_request;
 use crate::{
-    edge::{Connection, Handler, Recorder, authority::Authority},
+    edge::{Connection, Handler, Recorder, head},
     metrics::Metrics,
 };
 use arc_swap::ArcSwap;
 use axum::{Router, body::Body};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use std::{rc::Rc, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
@@ -56,15 +56,11 @@ impl Handler for Inside {
 
     async fn handle(self: Rc<Self>, request: Request<Incoming>, connection: Rc<Connection>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        if matches!(head.method, Method::CONNECT | Method::TRACE) || head.headers.contains_key(header::UPGRADE) {
-            self.recorder.refused(connection.peer.ip(), "http.upgrade", "Upgrade, CONNECT or TRACE");
-            return own(StatusCode::NOT_IMPLEMENTED);
-        }
-        let host = match Authority::of(&head.uri, &head.headers) {
+        let host = match head::check(&head) {
             Ok(authority) => authority.host,
             Err(bad) => {
-                self.recorder.refused(connection.peer.ip(), "http.host", &bad.to_string());
-                return own(StatusCode::BAD_REQUEST);
+                self.recorder.refused(connection.peer.ip(), bad.code, bad.detail);
+                return own(bad.status);
             }
         };
         let rules = self.rules.load_full();

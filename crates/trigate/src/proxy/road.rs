@@ -7,11 +7,11 @@ use super::{
     upstream::{Pool, UpstreamBounds, UpstreamError, UpstreamUrl},
 };
 use crate::{
-    edge::{Connection, Handler, Recorder, authority::Authority},
+    edge::{Connection, Handler, Recorder, authority::Authority, head},
     metrics::Metrics,
 };
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
 use hyper::body::{Body, Incoming};
 use std::{collections::HashMap, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 use trigate_core::{
@@ -85,7 +85,7 @@ impl Handler for Road {
         let (head, body) = request.into_parts();
         let host = match self.check_head(&head, connection.peer.ip()) {
             Ok(authority) => authority.host,
-            Err(answer) => return answer,
+            Err(problem) => return problem.answer(None, is_http1(&head)),
         };
         if let Some(answer) = cors::preflight(&config.rules, &host, &head) {
             self.parts.metrics.passage("cors preflight", Outcome::Allowed, None);
@@ -137,23 +137,11 @@ struct Passage {
 
 impl Road {
     /// Refuses what no route may get: heads that the next server could read differently.
-    fn check_head(&self, head: &Parts, peer: IpAddr) -> Result<Authority, Response<Answer>> {
-        let refuse = |code: &'static str, problem: Problem, detail: &str| {
-            self.recorder.refused(peer, code, detail);
-            problem.answer(None, is_http1(head))
-        };
-        if matches!(head.method, Method::CONNECT | Method::TRACE) {
-            return Err(refuse("http.method", Problem::NotCarried("this method is not carried"), "CONNECT or TRACE"));
-        }
-        // CVE-2026-2833: what follows an Upgrade is no request until a 101 was sent, and none is ever sent here.
-        if head.headers.contains_key(header::UPGRADE) {
-            return Err(refuse("http.upgrade", Problem::NotCarried("no route allows an upgrade"), "Upgrade on a route that allows none"));
-        }
-        if head.uri.scheme().is_some_and(|scheme| !matches!(scheme.as_str(), "http" | "https")) {
-            return Err(refuse("http.target", Problem::Malformed("the target has an unknown scheme"), "unknown scheme"));
-        }
-        Authority::of(&head.uri, &head.headers)
-            .map_err(|bad| refuse("http.host", Problem::Malformed("the request must name one host"), &bad.to_string()))
+    fn check_head(&self, head: &Parts, peer: IpAddr) -> Result<Authority, Problem> {
+        head::check(head).map_err(|bad| {
+            self.recorder.refused(peer, bad.code, bad.detail);
+            Problem::BadHead(bad)
+        })
     }
 
     fn refuse(&self, rules: &Rules, host: &str, head: &Parts, refusal: &Refusal, started: Monotonic) -> Response<Answer> {

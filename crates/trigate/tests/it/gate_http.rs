@@ -156,7 +156,8 @@ async fn g13_preflights_are_answered_by_policy() {
 async fn g24_strange_bytes_make_one_escaped_record() {
     let t = TestTrigate::start().await;
     let long = format!("/open/{}", "a".repeat(7_000));
-    assert_eq!(t.get(&long, &[("user-agent", "\u{1b}[31mred")]).await.status, 200);
+    assert_eq!(t.get(&long, &[("user-agent", "caf\u{e9}")]).await.status, 200);
+    assert_eq!(t.gate().raw(b"GET /open/x HTTP/1.1\r\nHost: a\r\nUser-Agent: \x1b[31mred\r\n\r\n").await[0].status, 400);
     assert_eq!(t.gate().raw(b"GET /open/%0d%0aSet-Cookie:x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await[0].status, 400);
     assert_eq!(t.gate().raw(b"GET /open/\x1b[31m HTTP/1.1\r\nHost: a\r\n\r\n").await[0].status, 400);
     for record in t.records() {
@@ -250,11 +251,37 @@ async fn revoking_a_key_holds_from_the_answer_on() {
     let key = [("x-api-key", t.acme.key.as_str())];
     assert_eq!(t.get("/api/weather", &key).await.status, 200);
     let token = format!("Bearer {}", t.operator_token().await);
-    let body = serde_json::json!({ "kind": "key", "id": t.acme.key_id }).to_string();
+    let body = serde_json::json!({ "kind": "key", "what": t.acme.key_id }).to_string();
     let revoked = t.desk().send("POST", "/api/v1/revocations", &[("authorization", &token), ("content-type", "application/json")], body.as_bytes()).await;
     assert_eq!(revoked.status, 200, "{}", revoked.text());
     assert_eq!(t.get("/api/weather", &key).await.status, 401);
     assert_eq!(t.get("/api/weather", &[("x-api-key", &t.globex.key)]).await.status, 200);
     let _ = Wire(t.running.gate_addr);
+    t.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http2_comes_in_and_http1_goes_out() {
+    let t = TestTrigate::start().await;
+    let stream = tokio::net::TcpStream::connect(t.running.gate_addr).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let ask = |path: &str, host: Option<&str>| {
+        let mut request = http::Request::get(format!("http://localhost{path}")).header("x-api-key", &t.acme.key);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap()
+    };
+    let requests = (0..20).map(|_| sender.clone().send_request(ask("/api/weather?city=paris", None)));
+    for reply in futures_util::future::join_all(requests).await {
+        assert_eq!(reply.unwrap().status(), 200);
+    }
+    let seen = t.upstream.last();
+    assert_eq!((seen.line.as_str(), seen.header("x-trigate-application")), ("GET /api/weather?city=paris HTTP/1.1", Some(t.acme.id.as_str())));
+    // G16: the authority and a Host that differs.
+    assert_eq!(sender.send_request(ask("/api/weather", Some("other"))).await.unwrap().status(), 400);
+    assert_eq!(sender.send_request(ask("/api/both", None)).await.unwrap().status(), 401);
     t.stop().await;
 }

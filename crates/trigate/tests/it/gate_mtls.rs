@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use trigate::operator::{By, cert::NewCertificate};
 
-/// A request over TLS with this certificate; `None` when the handshake or what follows it was refused.
-async fn ask(t: &TestTrigate, path: &str, identity: Option<(&str, &str)>) -> Option<http::Reply> {
+pub type Tls = tokio_rustls::client::TlsStream<TcpStream>;
+
+async fn handshake(t: &TestTrigate, identity: Option<(&str, &str)>) -> Option<Tls> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(t.folder().join("ca/ca.pem")).unwrap()).unwrap();
@@ -21,7 +22,26 @@ async fn ask(t: &TestTrigate, path: &str, identity: Option<(&str, &str)>) -> Opt
     };
     let stream = TcpStream::connect(t.running.mtls_addr.unwrap()).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.ok()?;
+    connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.ok()
+}
+
+/// A connection that stays open.
+pub async fn connect(t: &TestTrigate, identity: (&str, &str)) -> Tls {
+    handshake(t, Some(identity)).await.unwrap()
+}
+
+/// One more request on an open connection.
+pub async fn ask_again(stream: &mut Tls) -> http::Reply {
+    let request = b"GET /api/machines HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(stream, request).await.unwrap();
+    let mut bytes = vec![0; 16_384];
+    let n = tokio::io::AsyncReadExt::read(stream, &mut bytes).await.unwrap();
+    http::parse(&bytes[..n]).into_iter().next().unwrap()
+}
+
+/// A request over TLS with this certificate; `None` when the handshake or what follows it was refused.
+async fn ask(t: &TestTrigate, path: &str, identity: Option<(&str, &str)>) -> Option<http::Reply> {
+    let mut stream = handshake(t, identity).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.ok()?;
     let (read, _) = http::read_all(&mut stream, std::time::Duration::from_secs(3)).await;
@@ -48,6 +68,17 @@ async fn m01_only_a_living_certificate_of_our_authority_is_a_machine() {
     assert_eq!(ask(&t, "/api/machines", None).await.unwrap().status, 401);
     let stranger = issue(&t, "spiffe://other.test/billing", 1).await;
     assert_eq!(ask(&t, "/api/machines", Some((&stranger.0, &stranger.1))).await.unwrap().status, 401);
+
+    // Revoked: the same connection's next handshake is good still, the request is not.
+    let revoked = issue(&t, "spiffe://acme.test/revoked", 1).await;
+    assert_eq!(ask(&t, "/api/machines", Some((&revoked.0, &revoked.1))).await.unwrap().status, 200);
+    let fingerprint = trigate::operator::cert::fingerprint_of_pem(&revoked.0).unwrap();
+    let token = format!("Bearer {}", t.operator_token().await);
+    let body = serde_json::json!({ "kind": "cert", "what": fingerprint }).to_string();
+    let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
+    let reply = t.desk().send("POST", "/api/v1/revocations", &headers, body.as_bytes()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(ask(&t, "/api/machines", Some((&revoked.0, &revoked.1))).await.unwrap().status, 401);
 
     t.upstream.forget();
     let expired = issue(&t, "spiffe://acme.test/expired", 0).await;

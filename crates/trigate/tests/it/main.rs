@@ -1,9 +1,21 @@
 //! Journeys through a whole Trigate: real sockets, a real store, a real API behind the gate.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::large_futures,
+    reason = "tests: a failure is a panic with its place"
+)]
 
+mod foreign;
 mod gate_framing;
 mod gate_http;
 mod gate_keys;
 mod gate_mtls;
+mod revocation;
 mod server;
 mod support;
 mod try_mode;
+mod tour;

@@ -83,3 +83,23 @@ async fn a14_reload_takes_the_new_file_or_keeps_the_old_rules() {
     assert_eq!(t.get("/new", &[]).await.status, 200);
     t.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r11_a_stop_lets_requests_in_flight_end() {
+    let t = TestTrigate::start().await;
+    let gate = t.gate();
+    // Its body is still on the way when the stop comes.
+    let mut stream = tokio::net::TcpStream::connect(gate.0).await.unwrap();
+    let half = b"POST /open/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, half).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let finish = async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"cd").await.unwrap();
+        crate::support::http::read_all(&mut stream, std::time::Duration::from_secs(3)).await
+    };
+    let begun = std::time::Instant::now();
+    let ((read, closed), _folder) = tokio::join!(finish, t.stop());
+    assert!(String::from_utf8_lossy(&read).starts_with("HTTP/1.1 200") && closed, "{}", String::from_utf8_lossy(&read));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+}

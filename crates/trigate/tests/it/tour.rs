@@ -2,7 +2,7 @@
 //! row, and again after a restart.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -92,27 +92,33 @@ fn read_steps(printed: &[String]) -> Vec<(String, String)> {
 }
 
 fn run_step(round: &str, title: &str, block: &str) {
-    let mut shell = Command::new("bash").args(["-c", block]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = shell.stderr.take().unwrap();
-    let errors = std::thread::spawn(move || {
-        let mut text = String::new();
-        let _ = stderr.read_to_string(&mut text);
-        text
-    });
-    let mut output = String::new();
-    shell.stdout.take().unwrap().read_to_string(&mut output).unwrap();
-    shell.wait().unwrap();
-    let errors = errors.join().unwrap();
-    // What was expected must come in this order.
-    let everything = format!("{output}\n{errors}");
-    let mut rest = everything.as_str();
-    for expected in block.lines().filter_map(|line| line.strip_prefix("# expect: ")) {
-        // Progress and errors of commands come on the other channel: they have no order beside the output.
-        match rest.find(expected) {
-            Some(at) => rest = &rest[at + expected.len()..],
-            None => panic!("{round}, step {title}: expected `{expected}`\n--- output\n{output}\n--- errors\n{errors}"),
+    // As in a terminal: both channels in the order in which they were written.
+    let ran = Command::new("bash").args(["-c", &format!("exec 2>&1\n{block}")]).output().unwrap();
+    let everything = String::from_utf8_lossy(&ran.stdout);
+    // What each command prints comes in the commands' order; within one, in any.
+    let mut rest = everything.as_ref();
+    for group in expectations(block) {
+        let mut end = 0;
+        for expected in group {
+            match rest.find(expected) {
+                Some(at) => end = end.max(at + expected.len()),
+                None => panic!("{round}, step {title}: expected `{expected}`\n{everything}"),
+            }
+        }
+        rest = &rest[end..];
+    }
+}
+
+/// The `# expect:` lines of a block, those below one command together.
+fn expectations(block: &str) -> Vec<Vec<&str>> {
+    let mut groups: Vec<Vec<&str>> = vec![vec![]];
+    for line in block.lines() {
+        match (line.strip_prefix("# expect: "), groups.last_mut()) {
+            (Some(expected), Some(group)) => group.push(expected),
+            _ => groups.push(vec![]),
         }
     }
+    groups
 }
 
 #[test]

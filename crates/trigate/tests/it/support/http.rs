@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -80,14 +80,6 @@ pub async fn read_all<S: AsyncRead + Unpin>(stream: &mut S, silence: Duration) -
             Ok(Ok(n)) => read.extend_from_slice(&buffer[..n]),
         }
     }
-}
-
-/// One request over any stream (TLS), read to its end.
-pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &str) -> Reply {
-    stream.write_all(request.as_bytes()).await.unwrap();
-    stream.flush().await.unwrap();
-    let (read, _) = read_all(stream, Duration::from_secs(3)).await;
-    parse(&read).into_iter().next().unwrap_or_default()
 }
 
 /// All answers in these bytes; panics on what is no answer.

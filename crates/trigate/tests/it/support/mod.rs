@@ -83,6 +83,8 @@ impl TestTrigate {
         let running = Server::start(config::load(&path).unwrap_or_else(|e| panic!("{e}"))).await.unwrap_or_else(|e| panic!("{e}"));
         let operator = Arc::clone(&running.operator);
         let acme = make_application(&operator, &running, "Acme Weather App", "pro", "acme").await;
+        let machines = NewApp { name: "Machines".into(), plan: "free".into(), id: Some("app_machines".parse().unwrap()) };
+        operator.create_app(&By::system(), machines).await.unwrap();
         let globex = make_application(&operator, &running, "Globex", "free", "globex").await;
         let account = NewAccount {
             email: "alice@example.com".into(),
@@ -218,7 +220,7 @@ workers = 2
 
 [plans]
 free = "100/hour"
-pro = "100000/hour"
+pro = "10000000/hour"
 
 [upstreams]
 sample = "http://{}"
@@ -333,7 +335,7 @@ async fn make_application(operator: &Operator, running: &Running, name: &str, pl
 
 async fn make_operator(operator: &Operator, running: &Running) -> String {
     let by = By::system();
-    let app = operator.create_app(&by, NewApp { name: "Operators".into(), plan: "free".into(), id: None }).await.unwrap();
+    let app = operator.create_app(&by, NewApp { name: "Operators".into(), plan: "pro".into(), id: None }).await.unwrap();
     let policy = ClientPolicy {
         authentication: Some(ClientAuthentication::ClientSecretPost),
         grants: Some(vec![GrantType::ClientCredentials]),
@@ -412,6 +414,11 @@ pub fn between(text: &str, from: &str, to: &str) -> String {
 pub struct Jar(Vec<(String, String)>);
 
 impl Jar {
+    /// A browser that has this cookie already.
+    pub fn with(name: &str, value: &str) -> Self {
+        Self(vec![(name.to_owned(), value.to_owned())])
+    }
+
     pub async fn get(&mut self, wire: &Wire, path: &str) -> Reply {
         self.send(wire, "GET", path, "").await
     }

@@ -1,0 +1,6 @@
+//! Gate 1 skipped: nobody outside makes the outcome of gate 2.
+use trigate_gates::Authenticated;
+
+fn main() {
+    let _skipped = Authenticated { established: Default::default(), introspected: true };
+}

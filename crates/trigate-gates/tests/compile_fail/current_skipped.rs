@@ -1,0 +1,8 @@
+//! "Still true?" skipped.
+use trigate_gates::{Authenticated, Current};
+
+fn skip(authenticated: Authenticated) -> Current {
+    authenticated.into()
+}
+
+fn main() {}

@@ -1,0 +1,225 @@
+//! Which thread serves which socket? One single-threaded runtime per core for the road, one more for the desk's sockets.
+
+use super::{StartError, reload::Reload};
+use crate::{
+    admin_api,
+    config::{Config, Urls},
+    edge::{self, Bounds, Core, Mode, Recorder, listen, tls},
+    metrics::Metrics,
+    operator::Operator,
+    proxy::{Guarded, Inside, Pool, Road, RoadParts},
+    tasks,
+};
+use arc_swap::ArcSwap;
+use axum::{Router, routing::get};
+use std::{future::Future, net::SocketAddr, rc::Rc, sync::Arc, thread::JoinHandle};
+use tokio::{runtime::Handle, task::LocalSet};
+use trigate_core::port::{AuditSink, Clock};
+use trigate_gates::Gates;
+use trigate_issuer::Issuer;
+
+/// What the desk's and the issuer's listeners need.
+#[derive(Clone)]
+pub(super) struct InsideParts {
+    pub(super) gates: Arc<Gates>,
+    pub(super) issuer_rules: Arc<ArcSwap<trigate_gates::Rules>>,
+    pub(super) desk_rules: Arc<ArcSwap<trigate_gates::Rules>>,
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) operator: Arc<Operator>,
+    pub(super) health: Router,
+    pub(super) desk: Handle,
+}
+
+/// All listeners, bound before anything else starts.
+pub(super) struct Sockets {
+    pub(super) gate: listen::Listening,
+    pub(super) issuer: listen::Listening,
+    pub(super) desk: listen::Listening,
+    pub(super) mtls: Option<listen::Listening>,
+    pub(super) cores: usize,
+}
+
+pub(super) struct Threads {
+    pub(super) handles: Vec<JoinHandle<()>>,
+    pub(super) mtls: Option<SocketAddr>,
+}
+
+impl Sockets {
+    pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
+        let server = &config.file.server;
+        let cores = match server.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            n => n,
+        };
+        let bind = |name, address, cores| listen::listen(name, address, cores).map_err(StartError::of);
+        Ok(Self {
+            gate: bind("gate", server.gate, cores)?,
+            issuer: bind("issuer", server.issuer, 1)?,
+            desk: bind("desk", server.desk, 1)?,
+            mtls: server.mtls.map(|address| bind("mtls", address, cores)).transpose()?,
+            cores,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> [SocketAddr; 3] {
+        [self.gate.address, self.issuer.address, self.desk.address]
+    }
+
+    pub(super) fn urls(&self, config: &Config) -> Urls {
+        let own = |url: &Option<String>, address: SocketAddr| url.clone().unwrap_or_else(|| format!("http://localhost:{}", address.port()));
+        Urls {
+            gate: own(&config.file.server.url, self.gate.address),
+            issuer: own(&config.file.issuer.url, self.issuer.address),
+            desk: own(&config.file.desk.url, self.desk.address),
+        }
+    }
+
+    pub(super) fn serve(self, config: &Config, reload: &Reload, road: RoadParts, inside: InsideParts, stop: &tasks::Stop) -> Result<Threads, StartError> {
+        let bounds = Bounds::of(&config.file.limits, self.cores);
+        let mtls = self.mtls.as_ref().map(|listening| listening.address);
+        let mut secure = self.mtls.map(|listening| listening.sockets).unwrap_or_default().into_iter();
+        let mut handles = Vec::new();
+        for (index, plain) in self.gate.sockets.into_iter().enumerate() {
+            let (road, bounds, stop) = (road.clone(), Arc::clone(&bounds), stop.clone());
+            let secure = secure.next().zip(reload.tls.clone());
+            let thread = std::thread::Builder::new().name(format!("road-{index}"));
+            let handle = thread.spawn(move || on_core(serve_road(road, plain, secure, bounds, stop)));
+            handles.push(handle.map_err(StartError::of)?);
+        }
+        let recorder = Recorders { audit: road.audit, clock: road.clock, node: config.file.server.node.clone(), metrics: road.metrics };
+        let (issuer, desk) = (self.issuer.sockets, self.desk.sockets);
+        let (bounds, stop) = (Bounds::of(&config.file.limits, 1), stop.clone());
+        let thread = std::thread::Builder::new().name("desk-io".into());
+        let handle = thread.spawn(move || on_core(serve_inside(inside, issuer, desk, recorder, bounds, stop)));
+        handles.push(handle.map_err(StartError::of)?);
+        Ok(Threads { handles, mtls })
+    }
+}
+
+/// One single-threaded runtime, for as long as `work` lasts.
+pub fn on_core(work: impl Future<Output = ()>) {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => LocalSet::new().block_on(&runtime, work),
+        Err(error) => tracing::error!(%error, "a thread has no runtime"),
+    }
+}
+
+struct Recorders {
+    audit: Arc<dyn AuditSink>,
+    clock: Arc<dyn Clock>,
+    node: String,
+    metrics: Arc<Metrics>,
+}
+
+impl Recorders {
+    fn of(&self, listener: &'static str) -> Rc<Recorder> {
+        Rc::new(Recorder::new(Arc::clone(&self.audit), Arc::clone(&self.clock), &self.node, listener, Arc::clone(&self.metrics)))
+    }
+}
+
+/// One core of the road: its listeners share one pool of upstream connections.
+pub async fn serve_road(
+    parts: RoadParts,
+    plain: std::net::TcpListener,
+    secure: Option<(std::net::TcpListener, tls::Current)>,
+    bounds: Arc<Bounds>,
+    stop: tasks::Stop,
+) {
+    let recorders = Recorders {
+        audit: Arc::clone(&parts.audit),
+        clock: Arc::clone(&parts.clock),
+        node: parts.node.to_string(),
+        metrics: Arc::clone(&parts.metrics),
+    };
+    let pool = Pool::new(Arc::clone(&parts.clock), Arc::clone(&parts.upstream_tls));
+    let core = |listener, mode| {
+        let recorder = recorders.of(listener);
+        let handler = Road::new(parts.clone(), Rc::clone(&pool), Rc::clone(&recorder));
+        Core { handler, bounds: Arc::clone(&bounds), recorder, mode }
+    };
+    let open = edge::accept(plain, core("gate", Mode::Plain), stop.clone());
+    let closed = async {
+        match secure {
+            Some((socket, current)) => edge::accept(socket, core("mtls", Mode::Tls(current)), stop.clone()).await,
+            None => Ok(()),
+        }
+    };
+    let (open, closed) = tokio::join!(open, closed);
+    for outcome in [open, closed] {
+        if let Err(error) = outcome {
+            tracing::error!(%error, "a listener of the road ended");
+        }
+    }
+}
+
+async fn serve_inside(
+    parts: InsideParts,
+    issuer: Vec<std::net::TcpListener>,
+    desk: Vec<std::net::TcpListener>,
+    recorders: Recorders,
+    bounds: Arc<Bounds>,
+    stop: tasks::Stop,
+) {
+    let issuer_routes = trigate_issuer::router(Arc::clone(&parts.issuer));
+    let issuer_side = inside(&parts, &parts.issuer_rules, Guarded::Only(&["/oauth/userinfo"]), userinfo(&parts.issuer), issuer_routes, recorders.of("issuer"), &recorders);
+    let desk_side = inside(
+        &parts,
+        &parts.desk_rules,
+        Guarded::AllBut(&["/healthz", "/readyz", "/metrics"]),
+        admin_api::router(Arc::clone(&parts.operator)),
+        parts.health.clone(),
+        recorders.of("desk"),
+        &recorders,
+    );
+    let serve = |sockets: Vec<std::net::TcpListener>, handler: Rc<Inside>| {
+        let (bounds, stop) = (Arc::clone(&bounds), stop.clone());
+        async move {
+            for socket in sockets {
+                let core = Core { handler: Rc::clone(&handler), bounds: Arc::clone(&bounds), recorder: Rc::clone(&handler.recorder), mode: Mode::Plain };
+                if let Err(error) = edge::accept(socket, core, stop.clone()).await {
+                    tracing::error!(%error, "a listener of the desk ended");
+                }
+            }
+        }
+    };
+    tokio::join!(serve(issuer, issuer_side), serve(desk, desk_side));
+}
+
+fn inside(
+    parts: &InsideParts,
+    rules: &Arc<ArcSwap<trigate_gates::Rules>>,
+    guarded: Guarded,
+    closed: Router,
+    open: Router,
+    recorder: Rc<Recorder>,
+    recorders: &Recorders,
+) -> Rc<Inside> {
+    Rc::new(Inside {
+        gates: Arc::clone(&parts.gates),
+        rules: Arc::clone(rules),
+        guarded,
+        closed,
+        open,
+        desk: parts.desk.clone(),
+        recorder,
+        metrics: Arc::clone(&recorders.metrics),
+    })
+}
+
+/// The issuer's userinfo endpoint, for a caller that the gates let in. // OpenID Connect Core §5.3
+fn userinfo(issuer: &Arc<Issuer>) -> Router {
+    let issuer = Arc::clone(issuer);
+    let answer = move |axum::Extension(caller): axum::Extension<trigate_core::identity::Caller>| {
+        let issuer = Arc::clone(&issuer);
+        async move {
+            match trigate_issuer::userinfo(&issuer, &caller).await {
+                Ok(claims) => Ok(([(http::header::CACHE_CONTROL, "no-store")], axum::Json(claims))),
+                Err(error) => {
+                    tracing::warn!(%error, "userinfo was not answered");
+                    Err(http::StatusCode::UNAUTHORIZED)
+                }
+            }
+        }
+    };
+    Router::new().route("/oauth/userinfo", get(answer.clone()).post(answer))
+}
