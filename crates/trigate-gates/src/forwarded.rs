@@ -47,7 +47,7 @@ fn fold(name: &str) -> String {
 
 /// Names by which a client could speak as the gate, turn the method, or choose another path behind our back.
 fn pretends(folded: &str) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 17] = [
         "x-original-url",
         "x-original-uri",
         "x-original-method",
@@ -61,12 +61,28 @@ fn pretends(folded: &str) -> bool {
         "x-ssl-client-cert",
         "x-forwarded-client-cert",
         "x-client-cert",
+        "x-arr-clientcert",
+        "x-original-host",
+        "x-http-host-override",
+        "remote-user",
+        "x-remote-user",
     ];
-    folded.starts_with("x-trigate-") || folded.starts_with("x-ssl-client-") || NAMES.contains(&folded)
+    folded.starts_with("x-trigate-") || folded.starts_with("x-ssl-client-") || folded.starts_with("ssl-client-") || NAMES.contains(&folded)
 }
 
 fn is_forwarding(folded: &str) -> bool {
-    folded.starts_with("x-forwarded-") || matches!(folded, "forwarded" | "x-real-ip" | "x-client-ip" | "true-client-ip")
+    const NAMES: [&str; 9] = [
+        "forwarded",
+        "x-forwarded",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-original-forwarded-for",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "fastly-client-ip",
+    ];
+    folded.starts_with("x-forwarded-") || NAMES.contains(&folded)
 }
 
 // RFC 9110 §7.6.1
@@ -213,6 +229,12 @@ mod tests {
             ("x_forwarded_for", "1"),
             ("forwarded", "for=1"),
             ("x-real-ip", "1"),
+            ("x-forwarded", "1"),
+            ("cf-connecting-ip", "1"),
+            ("x-original-forwarded-for", "1"),
+            ("x-original-host", "h"),
+            ("remote-user", "u"),
+            ("ssl-client-verify", "SUCCESS"),
             ("x-http-method-override", "DELETE"),
             ("client-cert", ":x:"),
             ("x-ssl-client-cert", "x"),

@@ -167,9 +167,9 @@ fn check_current(
     if let Some(token) = &mut established.token {
         token::check_current(passage, token).map_err(here)?;
     }
-    if established.machine.is_some() {
-        let fingerprint = established.certificate_seen.as_deref().unwrap_or_default();
-        passage.known().check_certificate(fingerprint).map_err(here)?;
+    if let (Some(machine), Some(certificate)) = (&established.machine, passage.request.certificate) {
+        passage.known().check_certificate(&certificate.fingerprint).map_err(here)?;
+        passage.known().check_machine(&machine.application, certificate.not_before).map_err(here)?;
     }
     load_application(passage, established).map_err(here)?;
     assurance::check(&established.route, established.acting_token(), passage.now).map_err(here)

@@ -44,6 +44,8 @@ pub struct Known {
     writing: Mutex<()>,
     position: AtomicU64,
     lease_until: AtomicU64,
+    /// Applied less than this, no lease makes the memory trusted.
+    demanded: AtomicU64,
     applications: Sharded<AppId, Arc<Application>>,
     keys: Sharded<[u8; 32], Arc<KeyRecord>>,
     key_digests: Sharded<KeyId, [u8; 32]>,
@@ -96,6 +98,7 @@ impl Known {
             writing: Mutex::default(),
             position: AtomicU64::new(0),
             lease_until: AtomicU64::new(0),
+            demanded: AtomicU64::new(0),
             applications: Sharded::default(),
             keys: Sharded::default(),
             key_digests: Sharded::default(),
@@ -124,6 +127,13 @@ impl Known {
         self.lease_until.fetch_max(until.0, Ordering::AcqRel);
     }
 
+    /// The answer to a change at `position` goes out without waiting for this gate, because it holds no lease.
+    /// SECURITY: a renewal may be under way that read the feed's head before that change; its lease counts only from
+    /// where the change is applied.
+    pub fn demand(&self, position: Position) {
+        self.demanded.fetch_max(position.0, Ordering::AcqRel);
+    }
+
     /// Trusts itself no longer (a clean stop, or a feed that cannot be read on).
     pub fn drop_lease(&self) {
         self.lease_until.store(0, Ordering::Release);
@@ -131,7 +141,7 @@ impl Known {
 
     /// Is the lease alive at `now`?
     pub fn trusted(&self, now: Monotonic) -> bool {
-        now.0 < self.lease_until.load(Ordering::Acquire)
+        now.0 < self.lease_until.load(Ordering::Acquire) && self.demanded.load(Ordering::Acquire) <= self.position().0
     }
 
     /// Takes in a snapshot. One that is older than what is known is ignored. Safe while requests are judged: what
@@ -336,6 +346,14 @@ impl Known {
             return Err(Reason::KeyRevoked);
         }
         if self.revoked.applications.hits_position(&key.application, key.born) {
+            return Err(Reason::ApplicationRevoked);
+        }
+        Ok(())
+    }
+
+    /// A certificate has no position: one that was made before the end of its application ends with it.
+    pub(crate) fn check_machine(&self, application: &AppId, made: Timestamp) -> Result<(), Reason> {
+        if self.revoked.applications.hits_issued_at(application, Some(made)) {
             return Err(Reason::ApplicationRevoked);
         }
         Ok(())

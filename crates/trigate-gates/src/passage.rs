@@ -164,7 +164,7 @@ impl<'a> Passage<'a> {
     pub fn limit_application(&self, application: Option<&Application>, established: &mut Established) -> Option<u64> {
         let limits = &self.gates.limits;
         let plan = application.and_then(|application| {
-            let plan = self.rules.plans.get(&application.plan)?;
+            let plan = self.rules.plan(&application.plan)?;
             Some(limits.application(&application.id, &plan.name, plan.limit, self.monotonic, self.counts))
         });
         let route = established.route.limit.map(|limit| {

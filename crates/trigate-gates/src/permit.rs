@@ -80,7 +80,7 @@ impl Permit {
     }
 
     pub fn plan(&self) -> Option<&Plan> {
-        self.0.rules.plans.get(&self.0.application.as_ref()?.plan)
+        self.0.rules.plan(&self.0.application.as_ref()?.plan)
     }
 
     /// `None` for a key alone and on public routes: nobody was proven.

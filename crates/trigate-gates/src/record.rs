@@ -7,6 +7,7 @@ use trigate_core::{
     reason::Reason,
 };
 
+const MAX_METHOD_CHARS: usize = 32;
 const GATES: [GateName; 3] = [GateName::Identification, GateName::Authentication, GateName::Authorization];
 
 pub(crate) fn decision(passage: &Passage<'_>, outcome: &Outcome, exposed: Option<&Exposed>) -> Record {
@@ -25,7 +26,8 @@ pub(crate) fn decision(passage: &Passage<'_>, outcome: &Outcome, exposed: Option
         request: passage.id.clone(),
         trace: trace_id(passage),
         peer: passage.client,
-        method: passage.request.method.to_string(),
+        // A method may be as long as a head: a record is not.
+        method: passage.request.method.as_str().chars().take(MAX_METHOD_CHARS).collect(),
         host: short(passage.request.host),
         path: path(passage, outcome),
         route: established.map(|established| established.route.name.clone()),

@@ -1,4 +1,5 @@
 //! The contract, kept by PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests; their helpers too")]
 
 use std::sync::Arc;
 use trigate_core::port::{StoreError, testing::StoppedClock};

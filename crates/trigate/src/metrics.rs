@@ -13,7 +13,8 @@ use std::{
 use trigate_core::audit::Outcome;
 
 /// Upper bounds in microseconds.
-const BUCKETS: [u64; 12] = [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_500_000, 10_000_000];
+const BUCKETS: [u64; 12] =
+    [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_500_000, 10_000_000];
 
 /// One per process.
 #[derive(Debug, Default)]
@@ -67,24 +68,50 @@ impl Metrics {
         self.render_latency(&mut out);
         let gauges = [
             ("trigate_feed_position", "Feed position that this gate has applied.", "gauge", &self.feed_position),
-            ("trigate_lease_remaining_milliseconds", "Until this gate stops trusting its memory.", "gauge", &self.lease_remaining_ms),
+            (
+                "trigate_lease_remaining_milliseconds",
+                "Until this gate stops trusting its memory.",
+                "gauge",
+                &self.lease_remaining_ms,
+            ),
             ("trigate_reloads_total", "Configurations taken into force by reload.", "counter", &self.reloads),
-            ("trigate_reloads_failed_total", "Reloads that kept the old configuration.", "counter", &self.reloads_failed),
-            ("trigate_upstream_errors_total", "Requests that an upstream did not answer.", "counter", &self.upstream_errors),
+            (
+                "trigate_reloads_failed_total",
+                "Reloads that kept the old configuration.",
+                "counter",
+                &self.reloads_failed,
+            ),
+            (
+                "trigate_upstream_errors_total",
+                "Requests that an upstream did not answer.",
+                "counter",
+                &self.upstream_errors,
+            ),
             ("trigate_audit_next_record", "Number of the next audit record of this node.", "gauge", &self.audit_next),
-            ("trigate_audit_indexed_record", "First audit record of this node that is not indexed.", "gauge", &self.audit_indexed),
+            (
+                "trigate_audit_indexed_record",
+                "First audit record of this node that is not indexed.",
+                "gauge",
+                &self.audit_indexed,
+            ),
         ];
         for (name, help, kind, value) in gauges {
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {}", value.load(Ordering::Relaxed));
+            let _ =
+                writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {}", value.load(Ordering::Relaxed));
         }
         out
     }
 
     fn render_counters(&self, out: &mut String) {
-        out.push_str("# HELP trigate_requests_total Passages through the gates.\n# TYPE trigate_requests_total counter\n");
+        out.push_str(
+            "# HELP trigate_requests_total Passages through the gates.\n# TYPE trigate_requests_total counter\n",
+        );
         for ((route, outcome, reason), count) in self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let route = route.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = writeln!(out, "trigate_requests_total{{route=\"{route}\",outcome=\"{outcome}\",reason=\"{reason}\"}} {count}");
+            let _ = writeln!(
+                out,
+                "trigate_requests_total{{route=\"{route}\",outcome=\"{outcome}\",reason=\"{reason}\"}} {count}"
+            );
         }
         out.push_str("# HELP trigate_responses_total Responses by status.\n# TYPE trigate_responses_total counter\n");
         for (status, count) in self.statuses.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -97,15 +124,24 @@ impl Metrics {
     }
 
     fn render_latency(&self, out: &mut String) {
-        out.push_str("# HELP trigate_request_seconds From head to end of body.\n# TYPE trigate_request_seconds histogram\n");
+        out.push_str(
+            "# HELP trigate_request_seconds From head to end of body.\n# TYPE trigate_request_seconds histogram\n",
+        );
         let mut sum = 0;
         for (slot, bound) in self.latency.iter().zip(BUCKETS) {
             sum += slot.load(Ordering::Relaxed);
-            let _ = writeln!(out, "trigate_request_seconds_bucket{{le=\"{}\"}} {sum}", Duration::from_micros(bound).as_secs_f64());
+            let _ = writeln!(
+                out,
+                "trigate_request_seconds_bucket{{le=\"{}\"}} {sum}",
+                Duration::from_micros(bound).as_secs_f64()
+            );
         }
         let count = self.latency_count.load(Ordering::Relaxed);
         let total = Duration::from_micros(self.latency_sum_us.load(Ordering::Relaxed)).as_secs_f64();
-        let _ = writeln!(out, "trigate_request_seconds_bucket{{le=\"+Inf\"}} {count}\ntrigate_request_seconds_sum {total}\ntrigate_request_seconds_count {count}");
+        let _ = writeln!(
+            out,
+            "trigate_request_seconds_bucket{{le=\"+Inf\"}} {count}\ntrigate_request_seconds_sum {total}\ntrigate_request_seconds_count {count}"
+        );
     }
 }
 
@@ -121,7 +157,10 @@ mod tests {
         metrics.completed(200, Duration::from_secs(60));
         metrics.connection_refused("http.parse");
         let text = metrics.render();
-        assert!(text.contains("trigate_requests_total{route=\"or\\\"ders\",outcome=\"refused\",reason=\"key.missing\"} 1"), "{text}");
+        assert!(
+            text.contains("trigate_requests_total{route=\"or\\\"ders\",outcome=\"refused\",reason=\"key.missing\"} 1"),
+            "{text}"
+        );
         assert!(text.contains("trigate_request_seconds_bucket{le=\"10\"} 1"), "{text}");
         assert!(text.contains("trigate_request_seconds_bucket{le=\"+Inf\"} 2"), "{text}");
     }

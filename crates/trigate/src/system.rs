@@ -14,7 +14,11 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    #[allow(clippy::disallowed_methods, clippy::new_without_default, reason = "the real clock is read here and nowhere else")]
+    #[allow(
+        clippy::disallowed_methods,
+        clippy::new_without_default,
+        reason = "the real clock is read here and nowhere else"
+    )]
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }

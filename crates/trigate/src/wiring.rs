@@ -6,6 +6,7 @@ mod reload;
 mod secrets;
 mod sockets;
 
+pub(crate) use reload::load_issuers;
 pub use reload::{pace, upstream_bounds, upstream_tls};
 pub use secrets::{checkpoint_keys, load_checkpoint_key, load_master_key, open_store};
 pub use sockets::{on_core, serve_road};
@@ -236,7 +237,12 @@ struct Base {
 }
 
 impl Base {
-    async fn open(config: &Config, machine: &Machine, folder: &DataFolder, stop: tasks::Stop) -> Result<Self, StartError> {
+    async fn open(
+        config: &Config,
+        machine: &Machine,
+        folder: &DataFolder,
+        stop: tasks::Stop,
+    ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::default());
         let store = open_store(config, Arc::clone(&machine.clock)).await?;
         let (tenant_id, system) = (TenantId::default_tenant(), store.system());
@@ -246,10 +252,17 @@ impl Base {
         let node = config.file.server.node.clone();
         let audit_dir = config.audit_dir();
         crate::operator::folder::create_private_dir(&audit_dir).map_err(StartError::of)?;
-        let audit = SegmentLog::open(&audit_dir, &node, SegmentSettings::default(), Arc::clone(&machine.clock), Arc::clone(&checkpoint))
-            .map_err(StartError::of)?;
+        let audit = SegmentLog::open(
+            &audit_dir,
+            &node,
+            SegmentSettings::default(),
+            Arc::clone(&machine.clock),
+            Arc::clone(&checkpoint),
+        )
+        .map_err(StartError::of)?;
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
-        let hasher: Arc<dyn Hasher> = Arc::new(Argon2Pool::start(threads, Arc::clone(&machine.rng)).map_err(StartError::of)?);
+        let hasher: Arc<dyn Hasher> =
+            Arc::new(Argon2Pool::start(threads, Arc::clone(&machine.rng)).map_err(StartError::of)?);
         let known = Arc::new(Known::new(tenant_id.clone(), Arc::clone(&machine.clock)));
         let (applied_sender, applied) = watch::channel(Position::default());
         let bell = Arc::new(Notify::new());
@@ -311,7 +324,8 @@ async fn start_issuer(config: &Config, urls: &Urls, base: &Base, machine: &Machi
 
 fn issuer_config(config: &Config, urls: &Urls) -> Result<IssuerConfig, StartError> {
     let file = &config.file.issuer;
-    let mut issuer = IssuerConfig { issuer: urls.issuer.clone(), default_audience: urls.gate.clone(), ..IssuerConfig::default() };
+    let mut issuer =
+        IssuerConfig { issuer: urls.issuer.clone(), default_audience: urls.gate.clone(), ..IssuerConfig::default() };
     if let Some(audience) = file.audiences.first() {
         issuer.default_audience.clone_from(audience);
     }
@@ -334,7 +348,9 @@ fn issuer_config(config: &Config, urls: &Urls) -> Result<IssuerConfig, StartErro
 fn start_gates(config: &Config, base: &Base, machine: &Machine) -> Result<(Arc<Issuers>, Arc<Gates>), StartError> {
     let desk = Handle::current();
     // Issuers that the file names may be on this machine or in this network: the operator said so.
-    let outbound = Outbound::new(OutboundSettings { allow_networks: issuer_networks(config), ..OutboundSettings::default() }).map_err(StartError::of)?;
+    let outbound =
+        Outbound::new(OutboundSettings { allow_networks: issuer_networks(config), ..OutboundSettings::default() })
+            .map_err(StartError::of)?;
     let fetch = Arc::new(DeskFetch { desk: desk.clone(), inner: Arc::new(outbound) });
     let issuers = Arc::new(Issuers::new(fetch, Arc::clone(&machine.clock)));
     let gates = Gates::new(GatesParts {
@@ -353,13 +369,15 @@ fn start_gates(config: &Config, base: &Base, machine: &Machine) -> Result<(Arc<I
 }
 
 /// Loopback, when a trusted issuer of the file is there.
-fn issuer_networks(config: &Config) -> Vec<ipnet::IpNet> {
+pub(crate) fn issuer_networks(config: &Config) -> Vec<ipnet::IpNet> {
     let local = |url: &String| {
         url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).is_some_and(|host| {
-            host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            host == "localhost"
+                || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
         })
     };
-    let any = config.file.trusted_issuer.iter().any(|issuer| local(&issuer.url) || issuer.jwks.as_ref().is_some_and(local));
+    let any =
+        config.file.trusted_issuer.iter().any(|issuer| local(&issuer.url) || issuer.jwks.as_ref().is_some_and(local));
     if any { loopback() } else { vec![] }
 }
 
@@ -368,7 +386,14 @@ pub fn loopback() -> Vec<ipnet::IpNet> {
     ["127.0.0.0/8", "::1/128"].into_iter().filter_map(|net| net.parse().ok()).collect()
 }
 
-fn open_desk(reload: &Arc<Reload>, base: &Base, machine: &Machine, gates: &Arc<Gates>, issuer: &Arc<Issuer>, folder: DataFolder) -> Arc<Operator> {
+fn open_desk(
+    reload: &Arc<Reload>,
+    base: &Base,
+    machine: &Machine,
+    gates: &Arc<Gates>,
+    issuer: &Arc<Issuer>,
+    folder: DataFolder,
+) -> Arc<Operator> {
     let road = Arc::clone(&reload.road);
     Operator::new(OperatorParts {
         tenant: TenantId::default_tenant(),
@@ -388,6 +413,10 @@ fn open_desk(reload: &Arc<Reload>, base: &Base, machine: &Machine, gates: &Arc<G
         }),
         checkpoint_keys: vec![base.checkpoint.verifying_key().clone()],
         rotation: Some(Arc::new(Arc::clone(issuer)) as Arc<dyn KeyRotation>),
-        explainer: Some(Arc::new(GatesExplainer { gates: Arc::clone(gates), reload: Arc::clone(reload), clock: Arc::clone(&machine.clock) })),
+        explainer: Some(Arc::new(GatesExplainer {
+            gates: Arc::clone(gates),
+            reload: Arc::clone(reload),
+            clock: Arc::clone(&machine.clock),
+        })),
     })
 }

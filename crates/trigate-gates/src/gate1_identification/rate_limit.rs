@@ -126,7 +126,8 @@ impl Gauge {
         // Rounded up: never more than the rate.
         let interval = (u128::from(limit.per_s) * 1_000_000_000).div_ceil(u128::from(limit.rate.max(1)));
         let interval = u64::try_from(interval).unwrap_or(u64::MAX).max(1);
-        let latest = now.saturating_add(interval.saturating_mul(limit.burst));
+        // SECURITY: bounded, or an arrival at the clock's end would stand still there and everything would pass.
+        let latest = now.saturating_add(interval.saturating_mul(limit.burst)).min(u64::MAX - 1);
         let mut seen = self.0.load(Ordering::Acquire);
         loop {
             // A plan that was made smaller leaves no debt beyond its own burst.
@@ -212,6 +213,15 @@ mod tests {
         assert_eq!(take(SECOND).retry_after_s, None);
         assert!(take(SECOND).retry_after_s.is_some());
         assert_eq!(take(100 * SECOND).remaining, 2);
+    }
+
+    #[test]
+    fn a_burst_of_centuries_is_a_limit_all_the_same() {
+        let gauge = Gauge::default();
+        // The last arrival would stand beyond the clock's end: there it once stood still, and everything passed.
+        let limit = Limit::new(1, u64::MAX / 1_000_000_000 / 2, 1_000).unwrap();
+        let passed = (0..100).filter(|_| gauge.take("p", limit, Monotonic(0), true).retry_after_s.is_none()).count();
+        assert!(passed < 4, "{passed}");
     }
 
     #[test]

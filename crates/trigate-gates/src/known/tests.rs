@@ -169,6 +169,21 @@ fn leases_count_on_the_monotonic_clock() {
     assert!(!known.trusted(Monotonic(0)));
 }
 
+/// A revocation was answered because this gate held no lease; a renewal that was under way must not make up for it.
+#[test]
+fn a_renewed_lease_does_not_outrun_what_was_answered_without_it() {
+    let known = known();
+    let now = Monotonic(0);
+    assert!(!known.trusted(now));
+    known.demand(Position(7));
+    known.hold_lease(Monotonic(10));
+    assert!(!known.trusted(now), "answered up to 7, applied up to 0");
+    known.advance(Position(6));
+    assert!(!known.trusted(now));
+    known.advance(Position(7));
+    assert!(known.trusted(now));
+}
+
 #[test]
 fn other_tenants_and_old_positions_change_nothing() {
     let known = known();

@@ -627,3 +627,27 @@ async fn m10_certificates_in_headers_are_no_certificates() {
         assert_eq!(ask.verdict().await, "401 certificate.missing", "{name}");
     }
 }
+
+#[tokio::test]
+async fn g24_a_long_method_makes_no_long_record() {
+    let rig = Rig::new();
+    let method = Method::from_bytes(&[b'A'; 60_000]).unwrap();
+    assert_eq!(rig.ask("/weather").method(method).verdict().await, "401 key.missing");
+    assert_eq!(rig.last().method.len(), 32);
+}
+
+#[tokio::test]
+async fn t33_a_url_full_of_tokens_costs_few_signatures() {
+    let rig = Rig::new();
+    let real = rig.token(json!({}));
+    let (head, _) = real.rsplit_once('.').unwrap();
+    let forged = format!("{head}.{}", "A".repeat(86));
+    let all = |real_at: usize| {
+        let tokens = (0..64).map(|n| if n == real_at { real.as_str() } else { forged.as_str() });
+        tokens.collect::<Vec<_>>().join("&t=")
+    };
+    for (at, seen) in [(3, true), (20, false)] {
+        assert_eq!(rig.ask("/weather").query(&all(at)).verdict().await, "401 key.missing");
+        assert_eq!(rig.last().exposed, seen, "{at}");
+    }
+}

@@ -168,3 +168,26 @@ async fn foreign_users_are_revoked_by_issuer() {
     rig.revoke(Target::Token { id: TokenId::foreign("https://y.test", "j2") });
     assert_eq!(rig.ask("/any").bearer(&later).verdict().await, "401 token.revoked");
 }
+
+#[tokio::test]
+async fn a_revoked_application_takes_its_machines_with_it() {
+    let rig = Rig::new();
+    let old = certificate(&rig, "spiffe://acme.test/warehouse");
+    assert_eq!(rig.ask("/cert").certificate(old.clone()).verdict().await, "pass");
+    rig.revoke(Target::Application { id: id("app_a") });
+    assert_eq!(rig.ask("/cert").certificate(old.clone()).verdict().await, "401 application.revoked");
+    // One that was made afterwards is another credential.
+    rig.clock.advance_s(120);
+    let new = certificate(&rig, "spiffe://acme.test/warehouse");
+    assert_eq!(rig.ask("/cert").certificate(new).verdict().await, "pass");
+    assert_eq!(rig.ask("/cert").certificate(old).verdict().await, "401 application.revoked");
+}
+
+#[tokio::test]
+async fn a_plan_that_no_file_names_is_the_strictest_and_not_none() {
+    let rig = Rig::new();
+    rig.change(What::Application { record: application("app_a", "taken-out-of-the-file") });
+    for verdict in ["pass", "pass", "429 limit.application"] {
+        assert_eq!(rig.ask("/weather").key(&rig.key_a).verdict().await, verdict);
+    }
+}

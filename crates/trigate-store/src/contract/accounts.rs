@@ -173,8 +173,7 @@ pub async fn signing_keys_follow_each_other(w: World) {
     second.created_at = w.now();
     second.signs_from = w.now().plus_seconds(60);
     w.tenant.add_signing_key(w.act("key"), second.clone(), w.later()).await.unwrap().gives_only();
-    let retired =
-        SigningKeyRecord { signs_until: Some(second.signs_from), published_until: Some(w.later()), ..first };
+    let retired = SigningKeyRecord { signs_until: Some(second.signs_from), published_until: Some(w.later()), ..first };
     assert_eq!(w.tenant.list_signing_keys().await.unwrap(), vec![retired, second.clone()]);
     assert!(is_conflict(w.tenant.add_signing_key(w.act("key"), second, w.later()).await));
     let target = Target::SigningKey { kid: "key-1".to_owned() };

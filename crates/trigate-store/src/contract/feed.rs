@@ -17,8 +17,18 @@ pub async fn positions_have_no_gaps_and_follow_commits(w: World) {
             tokio::spawn(async move {
                 if index % 3 == 0 {
                     // A refused job in between takes no position.
-                    assert!(is_conflict(w.tenant.create_application(w.act("x"), trigate_core::port::NewApplication {
-                        id: app, name: "b".to_owned(), plan: "p".to_owned() }).await));
+                    assert!(is_conflict(
+                        w.tenant
+                            .create_application(
+                                w.act("x"),
+                                trigate_core::port::NewApplication {
+                                    id: app,
+                                    name: "b".to_owned(),
+                                    plan: "p".to_owned()
+                                }
+                            )
+                            .await
+                    ));
                     return None;
                 }
                 let stored = w.tenant.create_key(w.act("key"), w.key_of(&app)).await.unwrap();
@@ -70,7 +80,9 @@ impl Known {
 
     fn apply(&mut self, position: u64, what: &What) {
         match what {
-            What::Application { record } => drop(self.applications.insert(record.id.to_string(), format!("{record:?}"))),
+            What::Application { record } => {
+                drop(self.applications.insert(record.id.to_string(), format!("{record:?}")))
+            }
             What::Key { record } => {
                 let mut record = record.clone();
                 record.revoked_at = None;
@@ -129,7 +141,10 @@ pub async fn waiting_ends_when_something_comes(w: World) {
     w.app("a").await;
     tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.expect("in time").unwrap().unwrap();
     // Already beyond: at once.
-    tokio::time::timeout(std::time::Duration::from_secs(5), system.wait_beyond(Position(0), 60_000)).await.unwrap().unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(5), system.wait_beyond(Position(0), 60_000))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 pub async fn a_lease_is_taken_only_by_who_is_up_to_date(w: World) {

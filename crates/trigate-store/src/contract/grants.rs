@@ -45,7 +45,10 @@ pub async fn a_refused_code_is_not_consumed(w: World) {
     let good = w.presentation(&code, &client.id);
     let cases = [
         (RedeemCode { client: other.id.clone(), ..good.clone() }, CodeRefusal::OtherClient),
-        (RedeemCode { redirect_uri: Some("https://evil.example".to_owned()), ..good.clone() }, CodeRefusal::OtherRedirect),
+        (
+            RedeemCode { redirect_uri: Some("https://evil.example".to_owned()), ..good.clone() },
+            CodeRefusal::OtherRedirect,
+        ),
         (RedeemCode { challenge: Some("wrong".to_owned()), ..good.clone() }, CodeRefusal::Verifier),
         (RedeemCode { challenge: None, ..good.clone() }, CodeRefusal::Verifier),
         (RedeemCode { digest: w.digest(), ..good.clone() }, CodeRefusal::Unknown),

@@ -36,10 +36,8 @@ pub async fn run(w: World, pairs: usize) {
 
 async fn code_pair(w: &World, client: &Client, session: &Session) {
     let code = w.code(client, session).await;
-    let (one, other) = tokio::join!(
-        w.redeem(w.presentation(&code, &client.id)),
-        w.redeem(w.presentation(&code, &client.id))
-    );
+    let (one, other) =
+        tokio::join!(w.redeem(w.presentation(&code, &client.id)), w.redeem(w.presentation(&code, &client.id)));
     let won = [&one, &other].iter().filter(|outcome| matches!(outcome, CodeOutcome::Redeemed(_))).count();
     let lost = [&one, &other].iter().filter(|outcome| matches!(outcome, CodeOutcome::Replayed { .. })).count();
     assert_eq!((won, lost), (1, 1));
@@ -50,7 +48,8 @@ async fn refresh_pair(w: &World, client: &Client, session: &Session) {
     let (one, other) = (w.rotation(&token, &client.id), w.rotation(&token, &client.id));
     let seals = [one.sealed_successor.clone(), other.sealed_successor.clone()];
     let outcomes: [RefreshOutcome; 2] = tokio::join!(w.rotate(one), w.rotate(other)).into();
-    let winner = outcomes.iter().position(|outcome| matches!(outcome, RefreshOutcome::Rotated(_))).expect("one rotates");
+    let winner =
+        outcomes.iter().position(|outcome| matches!(outcome, RefreshOutcome::Rotated(_))).expect("one rotates");
     match &outcomes[1 - winner] {
         RefreshOutcome::Again { sealed_successor, .. } => assert_eq!(*sealed_successor, seals[winner]),
         outcome => panic!("{outcome:?}"),

@@ -99,7 +99,8 @@ pub async fn acts_and_decisions_are_found_by_whom_they_concern(w: World) {
     assert_eq!(find(ActFilter { since: Some(w.now()), ..all }).await, Vec::<String>::new());
 
     let of_user = decision(&w, Facts { user: Some(user.id.clone()), ..Facts::default() }, None);
-    let refused = decision(&w, Facts { application: Some(app.id.clone()), ..Facts::default() }, Some(Reason::RouteUnknown));
+    let refused =
+        decision(&w, Facts { application: Some(app.id.clone()), ..Facts::default() }, Some(Reason::RouteUnknown));
     let entries: Vec<_> = [of_user, refused]
         .into_iter()
         .zip(0..)

@@ -25,7 +25,11 @@ pub trait Sql: Send {
     fn execute<'a>(&'a mut self, sql: &'static str, values: Vec<Value>) -> BoxFuture<'a, Result<u64, StoreError>>;
     fn query<'a>(&'a mut self, sql: &'static str, values: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, StoreError>>;
     /// Runs one statement for many rows, as cheaply as the database can.
-    fn execute_many<'a>(&'a mut self, sql: &'static str, rows: Vec<Vec<Value>>) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn execute_many<'a>(
+        &'a mut self,
+        sql: &'static str,
+        rows: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Opens a transaction that sees one state of all tables.
     fn begin_read(&mut self) -> BoxFuture<'_, Result<(), StoreError>>;
@@ -124,7 +128,8 @@ impl Row {
 
     /// What was stored as JSON.
     pub fn json<T: serde::de::DeserializeOwned>(&self, column: usize) -> Result<T, StoreError> {
-        serde_json::from_str(self.text(column)?).map_err(|error| StoreError::Corrupt(format!("column {column}: {error}")))
+        serde_json::from_str(self.text(column)?)
+            .map_err(|error| StoreError::Corrupt(format!("column {column}: {error}")))
     }
 }
 

@@ -49,7 +49,7 @@ pub async fn open(url: String, clock: Arc<dyn Clock>) -> Result<SqlStore, StoreE
     for _ in 0..READERS {
         tokio::spawn(reader::serve(Box::new(database.clone()), questions.clone()));
     }
-    tokio::spawn(listen(database, announce, head.clone()));
+    tokio::spawn(listen(database, announce));
     let leases = Arc::new(Table { writer: writer.clone(), clock: clock.clone() });
     Ok(SqlStore(Arc::new(Shared { writer, reader, head, leases, clock })))
 }
@@ -120,9 +120,7 @@ fn raise(head: &watch::Sender<i64>, position: i64) {
 }
 
 /// Hears of other processes' changes, for as long as anybody wants to know.
-async fn listen(database: Database, head: watch::Sender<i64>, own: watch::Receiver<i64>) {
-    // This task's own ear does not count.
-    drop(own);
+async fn listen(database: Database, head: watch::Sender<i64>) {
     while !head.is_closed() {
         if let Err(error) = listen_once(&database, &head).await {
             tracing::warn!(%error, "the feed's listener is reconnecting");
@@ -354,8 +352,7 @@ impl LeaseBook for Table {
     }
 
     async fn release(&self, node: &str) -> Result<(), StoreError> {
-        const RELEASE: &str =
-            "DELETE FROM leases WHERE node = $1 OR ends_at < clock_timestamp() - INTERVAL '1 day'";
+        const RELEASE: &str = "DELETE FROM leases WHERE node = $1 OR ends_at < clock_timestamp() - INTERVAL '1 day'";
         let node = node.to_owned();
         self.keep(job!(|tx| { tx.execute(RELEASE, values![&node]).await.map(drop) })).await
     }

@@ -44,10 +44,7 @@ pub async fn open(path: PathBuf, clock: Arc<dyn Clock>) -> Result<SqlStore, Stor
     Ok(SqlStore(Arc::new(Shared { writer, reader, head, leases, clock })))
 }
 
-fn start_thread(
-    name: &str,
-    life: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static,
-) -> Result<(), StoreError> {
+fn start_thread(name: &str, life: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static) -> Result<(), StoreError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     std::thread::Builder::new()
@@ -71,9 +68,8 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         transaction.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0)).map_err(translate)
     };
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
-    let tables: i64 = transaction
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(translate)?;
+    let tables: i64 =
+        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(translate)?;
     if application != APPLICATION_ID && (tables > 0 || application != 0 || version != 0) {
         return Err(StoreError::Conflict("the file is a database of some other program; name another file".to_owned()));
     }
@@ -102,13 +98,26 @@ fn connect(path: &Path, readonly: bool) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(translate)?;
         // A power cut loses nothing that was answered.
         connection.pragma_update(None, "synchronous", "FULL").map_err(translate)?;
+        check_durable(&connection)?;
     }
     Ok(connection)
 }
 
+/// Some file systems refuse WAL without an error; then what is answered as committed might not be.
+fn check_durable(connection: &Connection) -> Result<(), StoreError> {
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(translate)?;
+    let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).map_err(translate)?;
+    if mode == "wal" && synchronous == 2 {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable("this file system does not let SQLite commit durably (WAL, synchronous)".to_owned()))
+}
+
 fn translate(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::ConstraintViolation) => StoreError::Conflict("something of that name is there already".to_owned()),
+        Some(ErrorCode::ConstraintViolation) => {
+            StoreError::Conflict("something of that name is there already".to_owned())
+        }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TypeMismatch) => {
             StoreError::Corrupt(error.to_string())
         }
@@ -175,9 +184,7 @@ fn cell(value: ValueRef<'_>, column: usize) -> Result<Value, StoreError> {
     match value {
         ValueRef::Null => Ok(Value::Null),
         ValueRef::Integer(number) => Ok(Value::Int(number)),
-        ValueRef::Text(text) => {
-            String::from_utf8(text.to_vec()).map(Value::Text).map_err(|_| corrupt(column, "text"))
-        }
+        ValueRef::Text(text) => String::from_utf8(text.to_vec()).map(Value::Text).map_err(|_| corrupt(column, "text")),
         ValueRef::Blob(bytes) => Ok(Value::Blob(bytes.to_vec())),
         ValueRef::Real(_) => Err(corrupt(column, "value that we store")),
     }
@@ -197,7 +204,11 @@ impl Sql for Lite {
         ready(self.read(sql, &values))
     }
 
-    fn execute_many<'a>(&'a mut self, sql: &'static str, rows: Vec<Vec<Value>>) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn execute_many<'a>(
+        &'a mut self,
+        sql: &'static str,
+        rows: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         ready(rows.iter().try_for_each(|row| self.run(sql, row).map(drop)))
     }
 

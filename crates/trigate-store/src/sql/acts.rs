@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use trigate_core::{
     Act,
     audit::ChainHead,
-    port::{ActFilter, Acts, StoreError, StoredAct, Stored},
+    port::{ActFilter, Acts, StoreError, Stored, StoredAct},
 };
 
 /// The first condition names the index; the others sift what it finds. `$2` is never null where it is named first.

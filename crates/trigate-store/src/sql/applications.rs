@@ -80,14 +80,7 @@ async fn insert_key(tx: &mut Tx, mut record: KeyRecord) -> Result<KeyRecord, Sto
                           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
     record.born = tx.next_position();
     record.revoked_at = None;
-    let row = values![
-        &tx.tenant,
-        &record.id,
-        &record.application,
-        &record.digest,
-        record.created_at,
-        json(&record)?,
-    ];
+    let row = values![&tx.tenant, &record.id, &record.application, &record.digest, record.created_at, json(&record)?,];
     if tx.execute(INSERT, row).await? == 0 {
         return conflict("a key of this id or digest is there already");
     }

@@ -13,8 +13,7 @@ use trigate_core::{
 #[async_trait]
 impl Bookkeeping for Tenant {
     async fn touch_session(&self, id: &SessionId, now: Timestamp) -> Result<(), StoreError> {
-        const TOUCH: &str =
-            "UPDATE sessions SET last_seen_at = $3 WHERE tenant = $1 AND id = $2 AND last_seen_at < $3";
+        const TOUCH: &str = "UPDATE sessions SET last_seen_at = $3 WHERE tenant = $1 AND id = $2 AND last_seen_at < $3";
         let id = id.clone();
         self.keep(job!(|tx| { tx.execute(TOUCH, values![&tx.tenant, &id, now]).await.map(drop) })).await
     }

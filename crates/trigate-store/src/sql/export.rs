@@ -107,9 +107,9 @@ impl Cell {
             Self::Null(()) => Value::Null,
             Self::Int(number) => Value::Int(number),
             Self::Text(text) => Value::Text(text),
-            Self::Blob { base64 } => Value::Blob(
-                BASE64_STANDARD.decode(base64).map_err(|error| bad_file(&format!("base64: {error}")))?,
-            ),
+            Self::Blob { base64 } => {
+                Value::Blob(BASE64_STANDARD.decode(base64).map_err(|error| bad_file(&format!("base64: {error}")))?)
+            }
         })
     }
 }

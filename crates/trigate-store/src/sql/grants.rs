@@ -69,13 +69,7 @@ impl Line {
     /// The scopes that the client may still have, of those asked.
     fn issuance(self, asked: Option<ScopeSet>, tx: &Tx) -> Box<Issuance> {
         let scopes = asked.as_ref().unwrap_or(&self.grant.scopes).intersection(&self.client.scopes);
-        Box::new(Issuance {
-            scopes,
-            grant: self.grant,
-            user: self.user,
-            client: self.client,
-            position: tx.position(),
-        })
+        Box::new(Issuance { scopes, grant: self.grant, user: self.user, client: self.client, position: tx.position() })
     }
 
     /// The grant lives as long as the last thing that was issued under it.
@@ -179,15 +173,8 @@ async fn issue_code(tx: &mut Tx, new: NewCode) -> Result<Grant, StoreError> {
         new.expires_at,
         json(&grant)?,
     ];
-    let code_row = values![
-        &tx.tenant,
-        &new.digest,
-        &grant.id,
-        &grant.client,
-        new.redirect_uri,
-        new.challenge,
-        new.expires_at,
-    ];
+    let code_row =
+        values![&tx.tenant, &new.digest, &grant.id, &grant.client, new.redirect_uri, new.challenge, new.expires_at,];
     if tx.execute(GRANT, grant_row).await? == 0 || tx.execute(CODE, code_row).await? == 0 {
         return conflict("a grant or code like this is there already");
     }

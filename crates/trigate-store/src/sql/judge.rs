@@ -107,7 +107,12 @@ impl Judge<'_> {
     }
 
     /// Takes away what was narrowed since the minting, even if it was given again.
-    async fn narrow(&mut self, mut facts: TokenFacts, client: &Client, roles: &[String]) -> Result<TokenFacts, StoreError> {
+    async fn narrow(
+        &mut self,
+        mut facts: TokenFacts,
+        client: &Client,
+        roles: &[String],
+    ) -> Result<TokenFacts, StoreError> {
         let (kind, subject) = match &facts.identity {
             Identity::User { id, .. } => (Narrowed::UserRole, id.to_string()),
             Identity::Service { .. } | Identity::Machine { .. } => (Narrowed::ClientRole, client.id.to_string()),

@@ -66,8 +66,7 @@ impl SigningKeys for Tenant {
     }
 
     async fn load_or_create_secret(&self, act: Act, name: &str, or_else: Vec<u8>) -> Stored<Vec<u8>> {
-        const INSERT: &str =
-            "INSERT INTO secrets (tenant, name, sealed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        const INSERT: &str = "INSERT INTO secrets (tenant, name, sealed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         const FIND: &str = "SELECT sealed FROM secrets WHERE tenant = $1 AND name = $2";
         let name = name.to_owned();
         let work = job!(|tx| {

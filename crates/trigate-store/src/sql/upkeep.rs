@@ -2,11 +2,7 @@
 //! any of them.
 
 use super::job;
-use crate::{
-    dialect::values,
-    sql::export,
-    store::System,
-};
+use crate::{dialect::values, sql::export, store::System};
 use async_trait::async_trait;
 use std::path::PathBuf;
 use trigate_core::{
@@ -22,7 +18,16 @@ const LEEWAY_S: i64 = 3_600;
 macro_rules! sweep {
     ($table:literal, $key:literal, $over:literal) => {
         concat!(
-            "DELETE FROM ", $table, " WHERE (", $key, ") IN (SELECT ", $key, " FROM ", $table, " WHERE ", $over,
+            "DELETE FROM ",
+            $table,
+            " WHERE (",
+            $key,
+            ") IN (SELECT ",
+            $key,
+            " FROM ",
+            $table,
+            " WHERE ",
+            $over,
             " LIMIT $2)"
         )
     };

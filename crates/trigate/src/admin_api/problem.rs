@@ -42,7 +42,12 @@ impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
         // SECURITY: serde's text may quote the value that it could not read, which may be a secret.
         let detail = trigate_core::credential::mask_secrets(&rejection.body_text());
-        Self { status: rejection.status(), code: "invalid", detail, remedy: "send JSON as the reference describes".to_owned() }
+        Self {
+            status: rejection.status(),
+            code: "invalid",
+            detail,
+            remedy: "send JSON as the reference describes".to_owned(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Problem;
 use crate::operator::{
-    By, Operator,
+    By, Operator, OperatorError,
     app::{AppView, NewApp},
     audit::{ActsAnswer, ActsQuery, DecisionsAnswer, DecisionsQuery, Verification},
     backup::{Manifest, NewBackup},
@@ -16,11 +16,11 @@ use crate::operator::{
 };
 use axum::{
     Router,
-    extract::{FromRequest, Path, Query, Request, State},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, State},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 use trigate_core::application::State as OnOff;
@@ -48,6 +48,7 @@ pub fn all() -> Router<Arc<Operator>> {
         .route("/clients/{client}/enable", post(enable_client))
         .route("/clients/{client}/disable", post(disable_client))
         .route("/users", get(list_users).post(create_user))
+        .route("/users/find", post(find_user))
         .route("/users/{user}", get(show_user))
         .route("/users/{user}/password", post(set_password))
         .route("/users/{user}/enable", post(enable_user))
@@ -98,8 +99,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// A query's pairs. `why` belongs to the act, and any question may carry it.
+struct Asked<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let asked = Query::<T>::from_request_parts(parts, state).await;
+        let unread = |error: axum::extract::rejection::QueryRejection| {
+            let text = trigate_core::credential::mask_secrets(&error.body_text());
+            OperatorError::invalid(text, "check the names and values of the question")
+        };
+        Ok(Self(asked.map_err(unread)?.0))
+    }
+}
+
 fn too_large() -> Problem {
-    crate::operator::OperatorError::invalid("the body is too large or was cut", "send less at once").into()
+    OperatorError::invalid("the body is too large or was cut", "send less at once").into()
 }
 
 async fn list_apps(State(desk): Desk, _: By) -> Out<Vec<AppView>> {
@@ -137,7 +154,7 @@ struct OfApp {
     app: Option<String>,
 }
 
-async fn list_keys(State(desk): Desk, _: By, Query(of): Query<OfApp>) -> Out<Vec<KeyView>> {
+async fn list_keys(State(desk): Desk, _: By, Asked(of): Asked<OfApp>) -> Out<Vec<KeyView>> {
     ok(desk.list_keys(of.app.as_deref()).await?)
 }
 
@@ -180,7 +197,12 @@ async fn show_client(State(desk): Desk, _: By, Path(client): Path<String>) -> Ou
     ok(desk.show_client(&client).await?)
 }
 
-async fn change_client(State(desk): Desk, by: By, Path(client): Path<String>, Body(new): Body<ClientPolicy>) -> Out<ClientView> {
+async fn change_client(
+    State(desk): Desk,
+    by: By,
+    Path(client): Path<String>,
+    Body(new): Body<ClientPolicy>,
+) -> Out<ClientView> {
     ok(desk.change_client(&by, &client, new).await?)
 }
 
@@ -191,7 +213,12 @@ struct SecretRotation {
     drop_old: bool,
 }
 
-async fn rotate_secret(State(desk): Desk, by: By, Path(client): Path<String>, Body(how): Body<SecretRotation>) -> Out<ClientMade> {
+async fn rotate_secret(
+    State(desk): Desk,
+    by: By,
+    Path(client): Path<String>,
+    Body(how): Body<SecretRotation>,
+) -> Out<ClientMade> {
     created(desk.rotate_secret(&by, &client, how.drop_old).await?)
 }
 
@@ -215,6 +242,17 @@ async fn create_user(State(desk): Desk, by: By, Body(new): Body<NewAccount>) -> 
     created(desk.create_user(&by, new).await?)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    user: String,
+}
+
+/// SECURITY: paths are recorded; an e-mail address comes in the body, and goes on as an id.
+async fn find_user(State(desk): Desk, _: By, Body(named): Body<Named>) -> Out<UserView> {
+    ok(desk.find_user(&named.user).await?)
+}
+
 async fn show_user(State(desk): Desk, _: By, Path(user): Path<String>) -> Out<UserDetail> {
     ok(desk.show_user(&user).await?)
 }
@@ -226,7 +264,12 @@ struct NewPassword {
     password: Option<Zeroizing<String>>,
 }
 
-async fn set_password(State(desk): Desk, by: By, Path(user): Path<String>, Body(new): Body<NewPassword>) -> Out<AccountMade> {
+async fn set_password(
+    State(desk): Desk,
+    by: By,
+    Path(user): Path<String>,
+    Body(new): Body<NewPassword>,
+) -> Out<AccountMade> {
     ok(desk.set_password(&by, &user, new.password).await?)
 }
 
@@ -256,11 +299,11 @@ async fn revoke(State(desk): Desk, by: By, Body(what): Body<Revoke>) -> Out<Revo
     ok(desk.revoke(&by, what).await?)
 }
 
-async fn find_decisions(State(desk): Desk, by: By, Query(query): Query<DecisionsQuery>) -> Out<DecisionsAnswer> {
+async fn find_decisions(State(desk): Desk, by: By, Asked(query): Asked<DecisionsQuery>) -> Out<DecisionsAnswer> {
     ok(desk.find_decisions(&by, query).await?)
 }
 
-async fn find_acts(State(desk): Desk, by: By, Query(query): Query<ActsQuery>) -> Out<ActsAnswer> {
+async fn find_acts(State(desk): Desk, by: By, Asked(query): Asked<ActsQuery>) -> Out<ActsAnswer> {
     ok(desk.find_acts(&by, query).await?)
 }
 

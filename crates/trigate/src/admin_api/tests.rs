@@ -69,7 +69,13 @@ fn caller() -> Caller {
 }
 
 impl Desk {
-    async fn ask(&self, method: Method, target: &str, caller: Option<Caller>, body: Option<Value>) -> (StatusCode, Value, http::HeaderMap) {
+    async fn ask(
+        &self,
+        method: Method,
+        target: &str,
+        caller: Option<Caller>,
+        body: Option<Value>,
+    ) -> (StatusCode, Value, http::HeaderMap) {
         let mut request = Request::builder().method(method).uri(target);
         if body.is_some() {
             request = request.header("content-type", "application/json");
@@ -90,13 +96,19 @@ impl Desk {
 async fn without_a_caller_no_verb_answers() {
     let desk = desk().await;
     let source = include_str!("routes.rs");
-    let paths: Vec<&str> = source.lines().filter_map(|line| line.trim().strip_prefix(".route(\"")?.split('"').next()).collect();
+    let paths: Vec<&str> =
+        source.lines().filter_map(|line| line.trim().strip_prefix(".route(\"")?.split('"').next()).collect();
     assert!(paths.len() > 25, "{paths:?}");
     for path in paths {
-        let target = format!("{PREFIX}{}", path.replace('{', "").replace('}', ""));
+        let target = format!("{PREFIX}{}", path.replace(['{', '}'], ""));
         for method in [Method::GET, Method::POST, Method::PATCH] {
             // A forged header is no caller.
-            let request = Request::builder().method(method.clone()).uri(&target).header("x-trigate-user", "usr_operator").body(Body::empty()).unwrap();
+            let request = Request::builder()
+                .method(method.clone())
+                .uri(&target)
+                .header("x-trigate-user", "usr_operator")
+                .body(Body::empty())
+                .unwrap();
             let status = desk.router.clone().oneshot(request).await.unwrap().status();
             assert!(matches!(status.as_u16(), 405 | 500), "{method} {target}: {status}");
         }
@@ -120,11 +132,15 @@ async fn answers_and_problems_have_the_right_status_and_name_the_remedy() {
         (Method::GET, "/api/v1/nothing", None, 404),
         (Method::PUT, "/api/v1/apps", None, 405),
         (Method::GET, "/api/v1/audit/decisions?reason=weather", None, 400),
+        (Method::GET, "/api/v1/audit/decisions?limit=many", None, 400),
     ] {
         let (status, problem, headers) = desk.ask(method, target, Some(caller()), body).await;
         assert_eq!(status.as_u16(), wanted, "{target}: {problem}");
         assert_eq!(headers["content-type"], "application/problem+json", "{target}");
-        assert!(!problem["remedy"].as_str().unwrap().is_empty() && !problem["detail"].as_str().unwrap().is_empty(), "{target}");
+        assert!(
+            !problem["remedy"].as_str().unwrap().is_empty() && !problem["detail"].as_str().unwrap().is_empty(),
+            "{target}"
+        );
     }
 }
 
@@ -132,7 +148,8 @@ async fn answers_and_problems_have_the_right_status_and_name_the_remedy() {
 async fn an_act_knows_who_where_and_why() {
     let desk = desk().await;
     let new = json!({ "name": "Acme", "plan": "free" });
-    desk.ask(Method::POST, "/api/v1/apps?why=first%20customer%0Atgk_live_abcdefghijkl", Some(caller()), Some(new)).await;
+    desk.ask(Method::POST, "/api/v1/apps?why=first%20customer%0Atgk_live_abcdefghijkl", Some(caller()), Some(new))
+        .await;
     let (_, answer, _) = desk.ask(Method::GET, "/api/v1/audit/acts", Some(caller()), None).await;
     let act = answer["acts"].as_array().unwrap().iter().find(|act| act["verb"] == "app.create").unwrap();
     assert_eq!(act["actor"], json!({ "kind": "operator", "name": "trigate-operator" }));
@@ -145,9 +162,12 @@ async fn an_act_knows_who_where_and_why() {
 async fn a_secret_in_a_bad_body_is_not_repeated() {
     let desk = desk().await;
     let key = "tgk_live_0123456789abcdefghij";
-    let (_, problem, _) = desk.ask(Method::POST, "/api/v1/revocations", Some(caller()), Some(json!({ "kind": key, "what": key }))).await;
+    let (_, problem, _) =
+        desk.ask(Method::POST, "/api/v1/revocations", Some(caller()), Some(json!({ "kind": key, "what": key }))).await;
     assert!(!problem.to_string().contains(key), "{problem}");
-    let (status, problem, _) = desk.ask(Method::POST, "/api/v1/revocations", Some(caller()), Some(json!({ "kind": "key", "what": key }))).await;
+    let (status, problem, _) = desk
+        .ask(Method::POST, "/api/v1/revocations", Some(caller()), Some(json!({ "kind": "key", "what": key })))
+        .await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(!problem.to_string().contains(key), "{problem}");
 }

@@ -40,9 +40,13 @@ impl Command {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let door = Door::open(global).await?;
         let answer = match &self {
-            Self::Create { name, plan, id } => door.post(&["apps"], &json!({ "name": name, "plan": plan, "id": id })).await?,
+            Self::Create { name, plan, id } => {
+                door.post(&["apps"], &json!({ "name": name, "plan": plan, "id": id })).await?
+            }
             Self::List => door.get(&["apps"], &[]).await?,
-            Self::Plan { app, plan } => door.post(&["apps", &id_of(&door, app).await?, "plan"], &json!({ "plan": plan })).await?,
+            Self::Plan { app, plan } => {
+                door.post(&["apps", &id_of(&door, app).await?, "plan"], &json!({ "plan": plan })).await?
+            }
             Self::Disable { app } => door.post(&["apps", &id_of(&door, app).await?, "disable"], &json!({})).await?,
             Self::Enable { app } => door.post(&["apps", &id_of(&door, app).await?, "enable"], &json!({})).await?,
         };
@@ -58,14 +62,24 @@ impl Command {
 /// Names may hold characters that have two spellings in a path; ids never do.
 pub async fn id_of(door: &Door, name: &str) -> Result<String, Failure> {
     let apps = door.get(&["apps"], &[]).await?;
-    let found = apps.as_array().into_iter().flatten().find(|app| print::text(app, "id") == name || print::text(app, "name") == name);
+    let found = apps
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|app| print::text(app, "id") == name || print::text(app, "name") == name);
     found.map(|app| print::text(app, "id")).ok_or_else(|| {
-        Failure::new(format!("no such application: `{}`", print::printable(name)), "see `trigate app list` for ids and names")
+        Failure::new(
+            format!("no such application: `{}`", print::printable(name)),
+            "see `trigate app list` for ids and names",
+        )
     })
 }
 
 fn show(answer: &Value) {
-    let mut table = Table::new(&["id", "name", "plan", "state", "created"], "no applications yet: trigate app create NAME --plan PLAN");
+    let mut table = Table::new(
+        &["id", "name", "plan", "state", "created"],
+        "no applications yet: trigate app create NAME --plan PLAN",
+    );
     let one = std::slice::from_ref(answer);
     for app in answer.as_array().map_or(one, Vec::as_slice) {
         let cell = |name| print::text(app, name);

@@ -225,7 +225,9 @@ async fn acts(global: &Global, filter: &ActFilter) -> Result<(), Failure> {
     let mut table = Table::new(&["time", "act", "target", "actor", "reason", "facts"], "no act matches");
     for act in answer.get("acts").and_then(Value::as_array).into_iter().flatten() {
         let facts = act.get("facts").and_then(Value::as_object).into_iter().flatten();
-        let facts: Vec<String> = facts.map(|(name, value)| format!("{name}={}", value.as_str().map(print::printable).unwrap_or_default())).collect();
+        let facts: Vec<String> = facts
+            .map(|(name, value)| format!("{name}={}", value.as_str().map(print::printable).unwrap_or_default()))
+            .collect();
         table.row(vec![
             print::text(act, "time"),
             print::text(act, "verb"),
@@ -263,10 +265,26 @@ async fn verify(global: &Global) -> Result<(), Failure> {
         let mut table = Table::new(&["chain", "state", "entries", "finding"], "there is no chain yet");
         for chain in answer.get("chains").and_then(Value::as_array).into_iter().flatten() {
             let good = chain.get("whole").and_then(Value::as_bool) == Some(true);
-            let state = if good { print::green("whole") } else { print::red(&format!("BROKEN at {}", print::text(chain, "broken_at"))) };
-            table.row(vec![print::text(chain, "chain"), state, print::text(chain, "entries"), print::text(chain, "finding")]);
+            let state = if good {
+                print::green("whole")
+            } else {
+                print::red(&format!("BROKEN at {}", print::text(chain, "broken_at")))
+            };
+            table.row(vec![
+                print::text(chain, "chain"),
+                state,
+                print::text(chain, "entries"),
+                print::text(chain, "finding"),
+            ]);
         }
         table.print();
     }
-    if whole { Ok(()) } else { Err(Failure::new("the audit trail is not as it was written", "keep the data folder as it is, and compare it with a backup")) }
+    if whole {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            "the audit trail is not as it was written",
+            "keep the data folder as it is, and compare it with a backup",
+        ))
+    }
 }

@@ -1,6 +1,11 @@
 //! `trigate backup` and `trigate restore`.
 
-use super::{Failure, Global, door::Door, offline::{self, Need}, print};
+use super::{
+    Failure, Global,
+    door::Door,
+    offline::{self, Need},
+    print,
+};
 use crate::operator::{
     By,
     backup::{check_backup, restore_files, restore_store},
@@ -11,10 +16,12 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(after_help = "Secrets stay hashed or sealed. Keep `master.key` elsewhere: without it the sealed parts of a backup cannot be opened.
+#[command(
+    after_help = "Secrets stay hashed or sealed. Keep `master.key` elsewhere: without it the sealed parts of a backup cannot be opened.
 
 Example:
-  trigate backup --to /backups/trigate-2026-11-23")]
+  trigate backup --to /backups/trigate-2026-11-23"
+)]
 pub struct BackupCommand {
     /// A folder that does not exist yet, on the server's machine.
     #[arg(long, value_name = "DIR")]
@@ -75,17 +82,24 @@ impl RestoreCommand {
         print::note("filling the store …");
         let opened = offline::open_store(&folder).await?;
         let rows = restore_store(&self.from, opened.system().as_ref()).await?;
-        let still_needed: Vec<&String> = manifest.keys_not_included.iter().filter(|key| !folder.root().join(key).is_file()).collect();
+        let still_needed: Vec<&String> =
+            manifest.keys_not_included.iter().filter(|key| !folder.root().join(key).is_file()).collect();
         if folder.master_key().is_file() {
             // The trail says that it was restored.
             let operator = offline::operator(&folder, Need::Store).await?;
             operator.note(&By::local(), "restore", &manifest.made_at).await?;
         }
         if global.json {
-            print::json(&json!({ "rows": rows, "files": files, "made_at": manifest.made_at, "keys_needed": still_needed }));
+            print::json(
+                &json!({ "rows": rows, "files": files, "made_at": manifest.made_at, "keys_needed": still_needed }),
+            );
             return Ok(());
         }
-        print::line(&format!("restored {rows} rows and {files} files from the backup of {} into {}", manifest.made_at, folder.root().display()));
+        print::line(&format!(
+            "restored {rows} rows and {files} files from the backup of {} into {}",
+            manifest.made_at,
+            folder.root().display()
+        ));
         for key in still_needed {
             let way = if key == "operator.json" { ", or make a new one with `trigate init --operator`" } else { "" };
             print::note(&format!("put `{key}` into the folder before the server starts{way}"));

@@ -71,7 +71,8 @@ fn issued(global: &Global, made: &Value, out: &std::path::Path) -> Result<(), Fa
     write_public(&ca, member("ca").as_bytes())?;
     let files = json!({ "certificate": pem, "private_key": key, "ca": ca });
     if global.json {
-        let shown = ["fingerprint", "serial", "name", "not_before", "not_after"].map(|name| (name.to_owned(), made.get(name).cloned().unwrap_or_default()));
+        let shown = ["fingerprint", "serial", "name", "not_before", "not_after"]
+            .map(|name| (name.to_owned(), made.get(name).cloned().unwrap_or_default()));
         let mut shown: serde_json::Map<String, Value> = shown.into_iter().collect();
         shown.insert("files".to_owned(), files);
         print::json(&Value::Object(shown));
@@ -92,7 +93,8 @@ fn list(global: &Global, answer: &Value) {
     if global.json {
         return print::json(answer);
     }
-    let mut table = Table::new(&["fingerprint", "name", "good until", "revoked"], "no certificates yet: trigate cert issue NAME");
+    let mut table =
+        Table::new(&["fingerprint", "name", "good until", "revoked"], "no certificates yet: trigate cert issue NAME");
     for cert in answer.as_array().into_iter().flatten() {
         let cell = |name| print::optional(cert, name);
         table.row(vec![cell("fingerprint"), cell("name"), cell("not_after"), cell("revoked_at")]);

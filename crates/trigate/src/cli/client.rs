@@ -119,7 +119,9 @@ impl Policy {
         let jwks = match &self.jwks {
             Some(path) => {
                 let text = input::read(Some(path), "JWK set")?;
-                serde_json::from_str(&text).map_err(|error| Failure::usage(format!("the JWK set is no JSON: {error}"), "write {\"keys\":[…]}"))?
+                serde_json::from_str(&text).map_err(|error| {
+                    Failure::usage(format!("the JWK set is no JSON: {error}"), "write {\"keys\":[…]}")
+                })?
             }
             None => Value::Null,
         };
@@ -189,7 +191,15 @@ fn list(clients: &[Value]) {
     for client in clients {
         let cell = |name| print::optional(client, name);
         let tokens = format!("{} {}s", cell("token_form"), cell("access_token_life_s"));
-        table.row(vec![cell("id"), cell("name"), cell("authentication"), cell("grants"), tokens, cell("state"), cell("scopes")]);
+        table.row(vec![
+            cell("id"),
+            cell("name"),
+            cell("authentication"),
+            cell("grants"),
+            tokens,
+            cell("state"),
+            cell("scopes"),
+        ]);
     }
     table.print();
 }

@@ -36,7 +36,9 @@ fn check(global: &Global, path: &std::path::Path) -> Result<(), Failure> {
     let good = report.findings.is_empty();
     if global.json {
         let findings: Vec<String> = report.to_string().lines().map(str::to_owned).collect();
-        print::json(&serde_json::json!({ "file": path, "safe": good, "findings": if good { Vec::new() } else { findings } }));
+        print::json(
+            &serde_json::json!({ "file": path, "safe": good, "findings": if good { Vec::new() } else { findings } }),
+        );
     } else if good {
         print::line(&format!("{}: safe to start", path.display()));
     } else {

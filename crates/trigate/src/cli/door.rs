@@ -59,7 +59,9 @@ impl Door {
     pub async fn open_for(global: &Global, need: Need) -> Result<Self, Failure> {
         let why = global.why.clone();
         if let Some(token) = config::token_from_environment() {
-            let desk = desk_of(global)?;
+            let of_folder =
+                || read_operator_file(&DataFolder::at(&global.data)).ok().and_then(|file| parse_url(&file.desk).ok());
+            let desk = desk_of(global).or_else(|error| of_folder().ok_or(error))?;
             return Ok(Self { way: Way::Online { desk, token }, why });
         }
         let folder = DataFolder::at(&global.data);
@@ -70,12 +72,13 @@ impl Door {
             ));
         }
         // A folder without a configuration is an operator's copy of the key: the server is elsewhere.
-        if global.desk.is_none() && folder.exists() {
-            if let Some(lock) = folder.try_lock()? {
-                let operator = offline::operator(&folder, need).await?;
-                let router = admin_api::router(operator);
-                return Ok(Self { way: Way::Offline { router, _lock: lock }, why });
-            }
+        if global.desk.is_none()
+            && folder.exists()
+            && let Some(lock) = folder.try_lock()?
+        {
+            let operator = offline::operator(&folder, need).await?;
+            let router = admin_api::router(operator);
+            return Ok(Self { way: Way::Offline { router, _lock: lock }, why });
         }
         let file = read_operator_file(&folder)?;
         let desk = desk_of(global).or_else(|_| parse_url(&file.desk))?;
@@ -101,14 +104,22 @@ impl Door {
         self.call(Method::PATCH, parts, &[], Some(&body)).await
     }
 
-    async fn call(&self, method: Method, parts: &[&str], query: &[(&str, String)], body: Option<&Value>) -> Result<Value, Failure> {
+    async fn call(
+        &self,
+        method: Method,
+        parts: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let base = match &self.way {
             Way::Online { desk, .. } => desk.clone(),
             Way::Offline { .. } => parse_url("http://localhost/")?,
         };
         let url = self.address(base, parts, query)?;
         let reply = match &self.way {
-            Way::Online { token, .. } => http::send(method, &url, Some(token), body.map_or(Content::None, Content::Json)).await?,
+            Way::Online { token, .. } => {
+                http::send(method, &url, Some(token), body.map_or(Content::None, Content::Json)).await?
+            }
             Way::Offline { router, .. } => call_in_process(router, method, &url, body).await?,
         };
         read_answer(&reply, &url)
@@ -128,7 +139,12 @@ impl Door {
     }
 }
 
-async fn call_in_process(router: &Router, method: Method, url: &Url, body: Option<&Value>) -> Result<http::Reply, Failure> {
+async fn call_in_process(
+    router: &Router,
+    method: Method,
+    url: &Url,
+    body: Option<&Value>,
+) -> Result<http::Reply, Failure> {
     let target = match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
@@ -152,36 +168,52 @@ async fn call_in_process(router: &Router, method: Method, url: &Url, body: Optio
 fn read_answer(reply: &http::Reply, url: &Url) -> Result<Value, Failure> {
     let json = reply.json();
     if (200..300).contains(&reply.status) {
-        return json.ok_or_else(|| Failure::plain(format!("`{}` answered with something that is not JSON", url.path())));
+        return json
+            .ok_or_else(|| Failure::plain(format!("`{}` answered with something that is not JSON", url.path())));
     }
     let text = |name: &str| json.as_ref().and_then(|body| body.get(name)).and_then(Value::as_str).map(str::to_owned);
-    let message = text("detail").or_else(|| text("title")).unwrap_or_else(|| format!("the desk answered {}", reply.status));
+    let message =
+        text("detail").or_else(|| text("title")).unwrap_or_else(|| format!("the desk answered {}", reply.status));
     let remedy = text("remedy").or_else(|| match reply.status {
         401 => Some("the desk does not accept this token: log in again, or use the operator key of the server's data folder (--data)".into()),
         403 => Some(format!("operators need the scope `{SCOPE}` and the role `operator`: trigate role add USER operator")),
         _ => None,
     });
-    if reply.status == 400 { Err(Failure::Usage { message, remedy }) } else { Err(Failure::Failed { message, remedy }) }
+    if matches!(reply.status, 400 | 422) {
+        Err(Failure::Usage { message, remedy })
+    } else {
+        Err(Failure::Failed { message, remedy })
+    }
 }
 
 fn desk_of(global: &Global) -> Result<Url, Failure> {
     match &global.desk {
         Some(desk) => parse_url(desk),
-        None => Err(Failure::usage("TRIGATE_TOKEN is set, but no desk is named", "add --desk https://desk.example, or set TRIGATE_DESK")),
+        None => Err(Failure::usage(
+            "TRIGATE_TOKEN is set, but no desk is named",
+            "add --desk https://desk.example, or set TRIGATE_DESK",
+        )),
     }
 }
 
 pub fn parse_url(text: &str) -> Result<Url, Failure> {
-    Url::parse(text).map_err(|error| Failure::usage(format!("`{text}` is no URL: {error}"), "write it as https://desk.example"))
+    Url::parse(text)
+        .map_err(|error| Failure::usage(format!("`{text}` is no URL: {error}"), "write it as https://desk.example"))
 }
 
 pub fn read_operator_file(folder: &DataFolder) -> Result<OperatorFile, Failure> {
     let path = folder.operator();
     let text = Zeroizing::new(std::fs::read_to_string(&path).map_err(|error| {
-        Failure::new(format!("`{}` cannot be read: {error}", path.display()), "run the command as the user that made the data folder")
+        Failure::new(
+            format!("`{}` cannot be read: {error}", path.display()),
+            "run the command as the user that made the data folder",
+        )
     })?);
     serde_json::from_str(&text).map_err(|error| {
-        Failure::new(format!("`{}` is damaged: {error}", path.display()), "make a new operator key: stop the server and run `trigate init --operator`")
+        Failure::new(
+            format!("`{}` is damaged: {error}", path.display()),
+            "make a new operator key: stop the server and run `trigate init --operator`",
+        )
     })
 }
 
@@ -219,8 +251,10 @@ async fn fetch_token(file: &OperatorFile) -> Result<Zeroizing<String>, Failure> 
 
 fn sign_assertion(file: &OperatorFile) -> Result<String, Failure> {
     use base64::Engine as _;
-    let damaged = || Failure::new("the operator's key cannot be read", "stop the server and run `trigate init --operator`");
-    let der = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(file.private_key.as_bytes()).map_err(|_| damaged())?;
+    let damaged =
+        || Failure::new("the operator's key cannot be read", "stop the server and run `trigate init --operator`");
+    let der =
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(file.private_key.as_bytes()).map_err(|_| damaged())?;
     let key = SigningKey::from_pkcs8(Algorithm::EdDSA, &file.kid, &Zeroizing::new(der)).map_err(|_| damaged())?;
     let now = crate::system::SystemClock::new().now().seconds();
     let rng = crate::system::SystemRng::default();

@@ -12,12 +12,14 @@ use std::path::PathBuf;
 use trigate_core::{credential::ApiKey, reason::Reason};
 
 #[derive(Args)]
-#[command(after_help = "The credential comes on standard input or in a file, never as an argument. It may be an API key, an access
+#[command(
+    after_help = "The credential comes on standard input or in a file, never as an argument. It may be an API key, an access
 token (JWT or opaque) or a certificate in PEM; for two together, one per line.
 
 Examples:
   trigate explain < token.txt
-  trigate explain --file key.txt GET /api/users/me/orders")]
+  trigate explain --file key.txt GET /api/users/me/orders"
+)]
 pub struct Command {
     /// Default: GET.
     method: Option<String>,
@@ -43,14 +45,19 @@ impl Command {
             (Some(path), None) if path.starts_with('/') => (None, Some(path)),
             given => given,
         };
-        let mut question = if self.nobody { json!({}) } else { sort(&input::read(self.file.as_deref(), "credential")?) };
+        let mut question =
+            if self.nobody { json!({}) } else { sort(&input::read(self.file.as_deref(), "credential")?) };
         if let Some(question) = question.as_object_mut() {
             question.insert("method".to_owned(), method.map(|method| method.to_uppercase()).into());
             question.insert("path".to_owned(), path.into());
             question.insert("host".to_owned(), self.host.into());
         }
         let answer = Door::open(global).await?.post(&["explain"], &question).await?;
-        if global.json { print::json(&answer) } else { show(&answer) }
+        if global.json {
+            print::json(&answer)
+        } else {
+            show(&answer)
+        }
         Ok(())
     }
 }
@@ -80,23 +87,37 @@ fn show(answer: &Value) {
     };
     let route = print::optional(answer, "route");
     let route = if route == "-" { "no route".to_owned() } else { format!("route {route}") };
-    print::line(&format!("{} {}, {route}: {verdict}\n", print::optional(answer, "method"), print::optional(answer, "path")));
-    let before_gates = !answer.get("gates").and_then(Value::as_array).into_iter().flatten().any(|gate| gate.get("reason").is_some_and(|reason| !reason.is_null()));
+    print::line(&format!(
+        "{} {}, {route}: {verdict}\n",
+        print::optional(answer, "method"),
+        print::optional(answer, "path")
+    ));
+    let before_gates = !answer
+        .get("gates")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .any(|gate| gate.get("reason").is_some_and(|reason| !reason.is_null()));
     if let (true, Some(code)) = (before_gates, answer.get("reason").and_then(Value::as_str)) {
         print::line(&format!("{code}: {}\n", print::optional(answer, "explanation")));
     }
     let mut table = Table::new(&["gate", "verdict", "reason"], "the gates said nothing");
     for (number, gate) in answer.get("gates").and_then(Value::as_array).into_iter().flatten().enumerate() {
-        table.row(vec![format!("{} {}", number + 1, print::text(gate, "gate")), verdict_word(gate), reason(gate, answer)]);
+        table.row(vec![
+            format!("{} {}", number + 1, print::text(gate, "gate")),
+            verdict_word(gate),
+            reason(gate, answer),
+        ]);
     }
     table.print();
     let facts = answer.get("facts").cloned().unwrap_or_default();
-    let known: Vec<(&str, String)> = ["application", "key", "client", "user", "machine", "session", "grant", "token", "scopes", "roles"]
-        .into_iter()
-        .map(|name| (name, print::text(&facts, name)))
-        // Nobody is known: said for the parties, not for what hangs on them.
-        .filter(|(name, value)| value != "???" || matches!(*name, "application" | "user"))
-        .collect();
+    let known: Vec<(&str, String)> =
+        ["application", "key", "client", "user", "machine", "session", "grant", "token", "scopes", "roles"]
+            .into_iter()
+            .map(|name| (name, print::text(&facts, name)))
+            // Nobody is known: said for the parties, not for what hangs on them.
+            .filter(|(name, value)| value != "???" || matches!(*name, "application" | "user"))
+            .collect();
     print::line("");
     print::sheet(&known);
 }

@@ -6,8 +6,14 @@ use std::{fmt, process::ExitCode};
 /// Exit codes: 0 done, 1 refused or failed, 2 asked wrongly.
 #[derive(Debug)]
 pub enum Failure {
-    Failed { message: String, remedy: Option<String> },
-    Usage { message: String, remedy: Option<String> },
+    Failed {
+        message: String,
+        remedy: Option<String>,
+    },
+    Usage {
+        message: String,
+        remedy: Option<String>,
+    },
     /// Everything was said already.
     Silent,
 }

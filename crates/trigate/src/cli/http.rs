@@ -87,14 +87,24 @@ async fn exchange(
     answer
 }
 
-fn build(method: Method, url: &Url, bearer: Option<&str>, content: Content<'_>) -> Result<Request<Full<Bytes>>, Failure> {
-    let target = url.as_str().split_once("://").map_or("", |(_, rest)| rest.find('/').map_or("/", |at| rest.get(at..).unwrap_or("/")));
+fn build(
+    method: Method,
+    url: &Url,
+    bearer: Option<&str>,
+    content: Content<'_>,
+) -> Result<Request<Full<Bytes>>, Failure> {
+    let target = url
+        .as_str()
+        .split_once("://")
+        .map_or("", |(_, rest)| rest.find('/').map_or("/", |at| rest.get(at..).unwrap_or("/")));
     let authority = match url.port() {
         Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
         None => url.host_str().unwrap_or_default().to_owned(),
     };
     let mut request = Request::builder().method(method).uri(target).header(header::HOST, authority);
-    request = request.header(header::ACCEPT, "application/json").header(header::USER_AGENT, concat!("trigate/", env!("CARGO_PKG_VERSION")));
+    request = request
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, concat!("trigate/", env!("CARGO_PKG_VERSION")));
     if let Some(token) = bearer {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }

@@ -10,7 +10,7 @@ use crate::operator::{
     By, Operator, OperatorError, ROLE, SCOPE,
     app::NewApp,
     client::{ClientPolicy, NewClient},
-    folder::{DataFolder, write_private, write_public},
+    folder::{DataFolder, write_private},
 };
 use base64::Engine as _;
 use clap::Args;
@@ -51,7 +51,12 @@ impl Command {
             let _lock = folder.lock()?;
             let operator = offline::operator(&folder, Need::Store).await?;
             make_operator(&folder, &operator, &rng).await?;
-            return say(global, &folder, &json!({ "operator": folder.operator() }), "a new operator key is in place; the old one is worth nothing now");
+            return say(
+                global,
+                &folder,
+                &json!({ "operator": folder.operator() }),
+                "a new operator key is in place; the old one is worth nothing now",
+            );
         }
         if folder.exists() {
             return Err(OperatorError::conflict(
@@ -66,7 +71,7 @@ impl Command {
             print::note("making the master key, the configuration and the store …");
         }
         write_master_key(&folder, &rng)?;
-        write_public(&folder.config(), first_config(self.port_base).as_bytes())?;
+        write_private(&folder.config(), first_config(self.port_base).as_bytes())?;
         let operator = offline::operator(&folder, Need::Store).await?;
         make_operator(&folder, &operator, &rng).await?;
         let made = json!({ "data": folder.root(), "config": folder.config(), "operator": folder.operator(), "master_key": folder.master_key() });
@@ -160,7 +165,9 @@ pub async fn make_operator(folder: &DataFolder, operator: &Operator, rng: &dyn R
         issuer: url(&config.file.issuer.url, server.issuer.port()),
         client_id: OPERATOR_CLIENT.to_owned(),
         kid,
-        private_key: Zeroizing::new(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&*key.to_pkcs8().map_err(Failure::plain)?)),
+        private_key: Zeroizing::new(
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&*key.to_pkcs8().map_err(Failure::plain)?),
+        ),
     };
     let text = Zeroizing::new(serde_json::to_vec_pretty(&file).map_err(Failure::plain)?);
     Ok(write_private(&folder.operator(), &text)?)

@@ -15,7 +15,8 @@ pub fn read(file: Option<&Path>, what: &str) -> Result<Zeroizing<String>, Failur
     let mut text = Zeroizing::new(String::new());
     match file.filter(|path| path.as_os_str() != "-") {
         Some(path) => {
-            let failed = |error| Failure::usage(format!("`{}` cannot be read: {error}", path.display()), "check the path");
+            let failed =
+                |error| Failure::usage(format!("`{}` cannot be read: {error}", path.display()), "check the path");
             std::fs::File::open(path).map_err(failed)?.take(MAX).read_to_string(&mut text).map_err(failed)?;
         }
         None if std::io::stdin().is_terminal() => {
@@ -29,7 +30,10 @@ pub fn read(file: Option<&Path>, what: &str) -> Result<Zeroizing<String>, Failur
     }
     let trimmed = Zeroizing::new(text.trim().to_owned());
     if trimmed.is_empty() {
-        return Err(Failure::usage(format!("no {what} came"), format!("pipe the {what} in, or name a file with --file")));
+        return Err(Failure::usage(
+            format!("no {what} came"),
+            format!("pipe the {what} in, or name a file with --file"),
+        ));
     }
     Ok(trimmed)
 }

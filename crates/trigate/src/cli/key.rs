@@ -156,13 +156,22 @@ fn with_app(mut body: Value, app: &str) -> Value {
 /// Keys per request: progress is shown between them.
 const BATCH: usize = 500;
 
-async fn import(global: &Global, door: &Door, app: &str, plain: bool, file: Option<PathBuf>, policy: &Policy) -> Result<(), Failure> {
+async fn import(
+    global: &Global,
+    door: &Door,
+    app: &str,
+    plain: bool,
+    file: Option<PathBuf>,
+    policy: &Policy,
+) -> Result<(), Failure> {
     let text = input::read(file.as_deref(), "list of keys")?;
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let keys: Vec<Value> = lines
         .iter()
         .map(|line| {
-            let (key, label) = line.split_once(char::is_whitespace).map_or((*line, None), |(key, label)| (key, Some(label.trim())));
+            let (key, label) =
+                line.split_once(char::is_whitespace).map_or((*line, None), |(key, label)| (key, Some(label.trim())));
             let key = key.strip_prefix("sha256:").unwrap_or(key);
             json!({ (if plain { "plain" } else { "sha256" }): key, "label": label })
         })

@@ -14,7 +14,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  trigate keys list")]
     List,
     /// Publish a successor; it signs once every verifier had time to fetch it.
-    #[command(after_help = "Examples:\n  trigate keys rotate\n  trigate keys rotate --now     for a key that is no longer trusted")]
+    #[command(
+        after_help = "Examples:\n  trigate keys rotate\n  trigate keys rotate --now     for a key that is no longer trusted"
+    )]
     Rotate {
         /// The new key signs at once: verifiers that keep old key sets refuse its tokens for a while.
         #[arg(long)]
@@ -33,11 +35,20 @@ impl Command {
             print::json(&answer);
             return Ok(());
         }
-        let mut table =
-            Table::new(&["kid", "algorithm", "phase", "signs from", "signs until", "published until"], "no signing keys yet: the issuer makes them at its first start");
+        let mut table = Table::new(
+            &["kid", "algorithm", "phase", "signs from", "signs until", "published until"],
+            "no signing keys yet: the issuer makes them at its first start",
+        );
         for key in answer.as_array().map_or(&[] as &[Value], Vec::as_slice) {
             let cell = |name| print::optional(key, name);
-            table.row(vec![cell("kid"), cell("algorithm"), cell("phase"), cell("signs_from"), cell("signs_until"), cell("published_until")]);
+            table.row(vec![
+                cell("kid"),
+                cell("algorithm"),
+                cell("phase"),
+                cell("signs_from"),
+                cell("signs_until"),
+                cell("published_until"),
+            ]);
         }
         table.print();
         Ok(())

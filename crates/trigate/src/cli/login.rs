@@ -11,9 +11,9 @@ use super::{
     print,
 };
 use crate::operator::folder::{DataFolder, write_private};
+use ::http::Method;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
-use ::http::Method;
 use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
 use tokio::{
@@ -102,7 +102,9 @@ impl Command {
         let issuer = match (&self.issuer, &file) {
             (Some(issuer), _) => issuer.clone(),
             (None, Ok(file)) => file.issuer.clone(),
-            (None, Err(_)) => return Err(Failure::usage("which issuer?", "name it with --issuer, or a data folder with --data")),
+            (None, Err(_)) => {
+                return Err(Failure::usage("which issuer?", "name it with --issuer, or a data folder with --data"));
+            }
         };
         let operator = self.client == LOGIN_CLIENT;
         let resource = match (&self.resource, file) {
@@ -110,7 +112,9 @@ impl Command {
             (None, Ok(file)) if operator => Some(file.desk),
             _ => None,
         };
-        let scope = self.scope.clone().unwrap_or_else(|| if operator { format!("openid {}", crate::operator::SCOPE) } else { "openid".to_owned() });
+        let scope = self.scope.clone().unwrap_or_else(|| {
+            if operator { format!("openid {}", crate::operator::SCOPE) } else { "openid".to_owned() }
+        });
         Ok(Asked { issuer, client: self.client.clone(), scope, resource, redirect_path: self.redirect_path.clone() })
     }
 }
@@ -118,7 +122,10 @@ impl Command {
 async fn code_flow(asked: &Asked, no_browser: bool) -> Result<Value, Failure> {
     let metadata = discover(&asked.issuer).await?;
     let endpoint = |name: &str| -> Result<Url, Failure> {
-        let text = metadata.get(name).and_then(Value::as_str).ok_or_else(|| Failure::plain(format!("the issuer's metadata names no `{name}`")))?;
+        let text = metadata
+            .get(name)
+            .and_then(Value::as_str)
+            .ok_or_else(|| Failure::plain(format!("the issuer's metadata names no `{name}`")))?;
         parse_url(text)
     };
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -154,9 +161,12 @@ async fn discover(issuer: &str) -> Result<Value, Failure> {
     let url = parse_url(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))?;
     let reply = http::send(Method::GET, &url, None, Content::None).await?;
     let metadata = reply.json().filter(|_| reply.status == 200);
-    let metadata = metadata.ok_or_else(|| Failure::plain(format!("`{url}` answered {} and no metadata", reply.status)))?;
+    let metadata =
+        metadata.ok_or_else(|| Failure::plain(format!("`{url}` answered {} and no metadata", reply.status)))?;
     // RFC 8414 §3.3: metadata of another issuer is an attack.
-    if metadata.get("issuer").and_then(Value::as_str) != Some(issuer.trim_end_matches('/')) && metadata.get("issuer").and_then(Value::as_str) != Some(issuer) {
+    if metadata.get("issuer").and_then(Value::as_str) != Some(issuer.trim_end_matches('/'))
+        && metadata.get("issuer").and_then(Value::as_str) != Some(issuer)
+    {
         return Err(Failure::plain(format!("the metadata at `{url}` is of another issuer")));
     }
     Ok(metadata)
@@ -196,12 +206,20 @@ async fn read_target(mut stream: TcpStream, path: &str) -> Option<Url> {
     }
     let text = String::from_utf8_lossy(&head);
     let target = text.lines().next().and_then(|line| line.strip_prefix("GET ")).and_then(|rest| rest.split(' ').next());
-    let url = target.and_then(|target| Url::parse("http://127.0.0.1").ok()?.join(target).ok()).filter(|url| url.path() == path);
+    let url = target
+        .and_then(|target| Url::parse("http://127.0.0.1").ok()?.join(target).ok())
+        .filter(|url| url.path() == path);
     let (status, page) = match &url {
-        Some(_) => ("200 OK", "<!doctype html><meta charset=utf-8><title>Trigate</title><p>Done. You can close this page and go back to the terminal."),
+        Some(_) => (
+            "200 OK",
+            "<!doctype html><meta charset=utf-8><title>Trigate</title><p>Done. You can close this page and go back to the terminal.",
+        ),
         None => ("404 Not Found", "<!doctype html><meta charset=utf-8><title>Trigate</title><p>Nothing here."),
     };
-    let answer = format!("HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n\r\n{page}", page.len());
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n\r\n{page}",
+        page.len()
+    );
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
     url
@@ -215,7 +233,11 @@ fn check_answer(url: &Url, state: &str, issuer: &str) -> Result<Zeroizing<String
     }
     if let Some(error) = find("error") {
         let more = find("error_description").unwrap_or_default();
-        return Err(Failure::plain(format!("the login ended without a token: {} {}", print::printable(&error), print::printable(&more))));
+        return Err(Failure::plain(format!(
+            "the login ended without a token: {} {}",
+            print::printable(&error),
+            print::printable(&more)
+        )));
     }
     if find("iss").is_some_and(|iss| iss != issuer) {
         return Err(Failure::plain("the answer is from another issuer"));
@@ -236,7 +258,11 @@ async fn exchange(endpoint: &Url, asked: &Asked, code: &str, redirect: &str, ver
     if reply.status == 200 {
         return Ok(answer);
     }
-    Err(Failure::plain(format!("the issuer gives no token: {} {}", print::text(&answer, "error"), print::optional(&answer, "error_description"))))
+    Err(Failure::plain(format!(
+        "the issuer gives no token: {} {}",
+        print::text(&answer, "error"),
+        print::optional(&answer, "error_description")
+    )))
 }
 
 /// The same flow as commands that can be read and pasted. The password is asked for unless PASSWORD is set.
@@ -292,5 +318,9 @@ rm -f "$JAR" "$PAGE" "$HEAD"; echo"#;
 /// For a POSIX shell.
 pub fn quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

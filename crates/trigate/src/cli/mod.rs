@@ -50,7 +50,14 @@ struct Cli {
 #[derive(Args, Clone)]
 pub struct Global {
     /// The data folder.
-    #[arg(long, global = true, help_heading = "Everywhere", env = "TRIGATE_DATA", default_value = "data", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        env = "TRIGATE_DATA",
+        default_value = "data",
+        value_name = "DIR"
+    )]
     pub data: PathBuf,
     /// URL of the desk, where the server is elsewhere (with TRIGATE_TOKEN or the folder's operator key).
     #[arg(long, global = true, help_heading = "Everywhere", env = "TRIGATE_DESK", value_name = "URL")]

@@ -2,18 +2,29 @@
 
 use super::failure::Failure;
 use crate::{
-    config::{self, Config},
-    operator::{By, Operator, OperatorError, OperatorParts, barrier::LeaseBarrier, folder::DataFolder, keys::KeyRotation},
+    config::{self, Config, Urls},
+    operator::{
+        By, Operator, OperatorError, OperatorParts,
+        barrier::LeaseBarrier,
+        explain::{Explainer, Question},
+        folder::DataFolder,
+        keys::KeyRotation,
+    },
     system::{SystemClock, SystemRng},
+    tasks::DeskLookup,
     wiring,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use trigate_core::{
+    audit::Record,
     id::TenantId,
-    port::{Clock, Hasher, Propagation, Rng, Store, TenantStore},
+    port::{AuditSink, Clock, Fetch, Hasher, Monotonic, Propagation, Rng, Slot, Store, SystemStore, TenantStore},
 };
+use trigate_gates::{Gates, GatesParts, Issuers, Known, Rules};
 use trigate_issuer::{Issuer, IssuerConfig, IssuerParts, account::password::Argon2Pool};
+use trigate_outbound::{Outbound, OutboundSettings};
 use trigate_store::Location;
 
 /// Opens the store that the folder's configuration names.
@@ -57,14 +68,19 @@ pub async fn operator(folder: &DataFolder, need: Need) -> Result<Arc<Operator>, 
     let default_audience = url(&server.url, server.gate.port());
     let propagation: Arc<dyn Propagation> = LeaseBarrier::new(system.clone());
     let hasher: Arc<dyn Hasher> = Arc::new(Argon2Pool::start(1, rng.clone()).map_err(Failure::plain)?);
-    let rotation = OfflineIssuer {
-        config: config.clone(),
+    let on_demand = Arc::new(OnDemand {
+        urls: Urls {
+            gate: url(&server.url, server.gate.port()),
+            issuer: issuer_url.clone(),
+            desk: url(&config.file.desk.url, server.desk.port()),
+        },
+        config,
         store: store.clone(),
+        system: system.clone(),
         rng: rng.clone(),
         hasher: hasher.clone(),
         propagation: propagation.clone(),
-        issuer: IssuerConfig { issuer: issuer_url.clone(), default_audience: default_audience.clone(), ..IssuerConfig::default() },
-    };
+    });
     Ok(Operator::new(OperatorParts {
         propagation,
         clock: Arc::new(SystemClock::new()),
@@ -74,8 +90,8 @@ pub async fn operator(folder: &DataFolder, need: Need) -> Result<Arc<Operator>, 
         default_audience,
         plans: Arc::new(move || plans.clone()),
         checkpoint_keys,
-        rotation: Some(Arc::new(rotation)),
-        explainer: None,
+        rotation: Some(on_demand.clone()),
+        explainer: Some(on_demand),
         tenant,
         store,
         system,
@@ -83,36 +99,97 @@ pub async fn operator(folder: &DataFolder, need: Need) -> Result<Arc<Operator>, 
     }))
 }
 
-/// Made only when keys are rotated: nothing else offline needs the issuer, or the master key.
-struct OfflineIssuer {
+/// Issuer and gates, made only for the verbs that ask them: nothing else offline needs the master key.
+struct OnDemand {
     config: Config,
+    urls: Urls,
     store: Arc<dyn TenantStore>,
+    system: Arc<dyn SystemStore>,
     rng: Arc<dyn Rng>,
     hasher: Arc<dyn Hasher>,
     propagation: Arc<dyn Propagation>,
-    issuer: IssuerConfig,
 }
 
-#[async_trait]
-impl KeyRotation for OfflineIssuer {
-    async fn rotate(&self, by: &By, now: bool) -> Result<Vec<String>, OperatorError> {
-        let broken = |error: String| OperatorError::broken(error, "check trigate.toml and the master key");
-        let mut config = self.issuer.clone();
+fn broken(error: impl std::fmt::Display) -> OperatorError {
+    OperatorError::broken(error.to_string(), "check trigate.toml and the master key")
+}
+
+impl OnDemand {
+    async fn issuer(&self) -> Result<Arc<Issuer>, OperatorError> {
+        let mut config = IssuerConfig {
+            issuer: self.urls.issuer.clone(),
+            default_audience: self.urls.gate.clone(),
+            ..IssuerConfig::default()
+        };
         if let Some(algorithm) = &self.config.file.issuer.algorithm {
-            config.algorithm = algorithm.parse().map_err(|error| broken(format!("`{algorithm}`: {error}")))?;
+            config.algorithm = algorithm.parse().map_err(broken)?;
         }
-        let seal = wiring::load_master_key(&self.config, self.rng.clone()).map_err(|error| broken(error.to_string()))?;
         let parts = IssuerParts {
             tenant: TenantId::default_tenant(),
             store: self.store.clone(),
             clock: Arc::new(SystemClock::new()),
             rng: self.rng.clone(),
-            seal,
+            seal: wiring::load_master_key(&self.config, self.rng.clone()).map_err(broken)?,
             hasher: self.hasher.clone(),
             propagation: self.propagation.clone(),
             config,
         };
-        let issuer = Issuer::start(parts).await.map_err(|error| broken(error.to_string()))?;
-        issuer.rotate(by, now).await
+        Issuer::start(parts).await.map_err(broken)
     }
+
+    /// The road's gates over what the store holds now. They let nothing through: nobody listens.
+    async fn gates(&self, rules: &Rules, clock: &Arc<dyn Clock>) -> Result<Gates, OperatorError> {
+        let tenant = TenantId::default_tenant();
+        let known = Known::new(tenant.clone(), clock.clone());
+        known.load(self.system.snapshot(&tenant, clock.now()).await?);
+        known.set_checksum_key(self.issuer().await?.checksum_key().clone());
+        // The lock of the data folder is held: what was just read stays true.
+        known.hold_lease(Monotonic(u64::MAX));
+        let settings =
+            OutboundSettings { allow_networks: wiring::issuer_networks(&self.config), ..OutboundSettings::default() };
+        let outbound: Arc<dyn Fetch> = Arc::new(Outbound::new(settings).map_err(broken)?);
+        let issuers = Arc::new(Issuers::new(outbound, clock.clone()));
+        wiring::load_issuers(&issuers, rules).map_err(broken)?;
+        issuers.refresh_due().await;
+        Ok(Gates::new(GatesParts {
+            known: Arc::new(known),
+            clock: clock.clone(),
+            rng: self.rng.clone(),
+            audit: Arc::new(NoRecords),
+            lookup: Arc::new(DeskLookup { desk: Handle::current(), store: self.store.clone(), clock: clock.clone() }),
+            issuers,
+            policy: None,
+            node: self.config.file.server.node.clone(),
+            on_exposed: None,
+        }))
+    }
+}
+
+#[async_trait]
+impl KeyRotation for OnDemand {
+    async fn rotate(&self, by: &By, now: bool) -> Result<Vec<String>, OperatorError> {
+        self.issuer().await?.rotate(by, now).await
+    }
+}
+
+#[async_trait]
+impl Explainer for OnDemand {
+    async fn explain(&self, question: &Question) -> Result<serde_json::Value, OperatorError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let rules = Arc::new(config::road_rules(&self.config, &self.urls, 1).map_err(broken)?);
+        let gates = self.gates(&rules, &clock).await?;
+        let authorities = self.config.file.mtls.as_ref().map(|mtls| self.config.resolve(&mtls.ca));
+        crate::proxy::explain(&gates, &rules, question, authorities.as_deref(), clock.now()).await
+    }
+}
+
+/// An explanation decides nothing: no slot is ever asked for, and none is given.
+struct NoRecords;
+
+impl AuditSink for NoRecords {
+    fn reserve(&self) -> Option<Box<dyn Slot>> {
+        None
+    }
+
+    fn note(&self, _: &Record) {}
 }

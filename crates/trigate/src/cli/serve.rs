@@ -7,11 +7,13 @@ use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(after_help = "Ctrl-C or SIGTERM ends it cleanly; SIGHUP reads the configuration again and keeps the old one when the new is broken.
+#[command(
+    after_help = "Ctrl-C or SIGTERM ends it cleanly; SIGHUP reads the configuration again and keeps the old one when the new is broken.
 TRIGATE_LOG=debug says more.
 
 Example:
-  trigate serve --data /var/lib/trigate")]
+  trigate serve --data /var/lib/trigate"
+)]
 pub struct Command {
     /// Default: trigate.toml of the data folder.
     #[arg(long, value_name = "FILE")]

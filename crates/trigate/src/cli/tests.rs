@@ -35,7 +35,19 @@ fn examples_of_help_can_be_parsed() {
     walk(&Cli::command(), &mut examples);
     for example in examples {
         // A remark, a redirection or a second command may follow.
-        let line = example.split(" < ").next().unwrap().split(" > ").next().unwrap().split(" && ").next().unwrap().split("    ").next().unwrap();
+        let line = example
+            .split(" < ")
+            .next()
+            .unwrap()
+            .split(" > ")
+            .next()
+            .unwrap()
+            .split(" && ")
+            .next()
+            .unwrap()
+            .split("    ")
+            .next()
+            .unwrap();
         let words = words(line);
         let parsed = Cli::try_parse_from(std::iter::once("trigate".to_owned()).chain(words));
         assert!(parsed.is_ok(), "`trigate {line}`: {}", parsed.err().unwrap());
@@ -45,7 +57,11 @@ fn examples_of_help_can_be_parsed() {
 /// As a shell splits them: blanks, and double quotes.
 fn words(line: &str) -> Vec<String> {
     let parts = line.split('"').enumerate();
-    parts.flat_map(|(at, part)| if at % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() }).collect()
+    parts
+        .flat_map(|(at, part)| {
+            if at % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() }
+        })
+        .collect()
 }
 
 #[test]

@@ -9,11 +9,13 @@ use clap::Args;
 use std::net::SocketAddr;
 
 #[derive(Args)]
-#[command(after_help = "Nothing is kept and nothing is refused until you say --enforce. Send your API's requests to the address that it
+#[command(
+    after_help = "Nothing is kept and nothing is refused until you say --enforce. Send your API's requests to the address that it
 prints, and read what each would have come to.
 
 Example:
-  trigate try --issuer https://idp.example.com --upstream http://localhost:3000 --audience https://api.example.com")]
+  trigate try --issuer https://idp.example.com --upstream http://localhost:3000 --audience https://api.example.com"
+)]
 pub struct Command {
     /// Your authorization server: its keys are found by discovery.
     #[arg(long, value_name = "URL")]

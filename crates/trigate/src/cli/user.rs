@@ -83,13 +83,13 @@ impl Command {
                 door.post(&["users"], &body).await?
             }
             Self::List => door.get(&["users"], &[]).await?,
-            Self::Show { user } => door.get(&["users", &user], &[]).await?,
-            Self::Disable { user } => door.post(&["users", &user, "disable"], &nothing).await?,
-            Self::Enable { user } => door.post(&["users", &user, "enable"], &nothing).await?,
+            Self::Show { user } => door.get(&["users", &id_of(&door, &user).await?], &[]).await?,
+            Self::Disable { user } => door.post(&["users", &id_of(&door, &user).await?, "disable"], &nothing).await?,
+            Self::Enable { user } => door.post(&["users", &id_of(&door, &user).await?, "enable"], &nothing).await?,
             Self::SetPassword { user, password_file } => {
                 let password = password_file.map(|file| input::read(Some(&file), "password")).transpose()?;
                 let body = json!({ "password": password.as_ref().map(|password| password.as_str()) });
-                door.post(&["users", &user, "password"], &body).await?
+                door.post(&["users", &id_of(&door, &user).await?, "password"], &body).await?
             }
         };
         show(global, &answer);
@@ -97,12 +97,24 @@ impl Command {
     }
 }
 
+/// E-mail addresses stay out of paths: the gate records those.
+async fn id_of(door: &Door, user: &str) -> Result<String, Failure> {
+    if user.starts_with("usr_") {
+        return Ok(user.to_owned());
+    }
+    Ok(print::text(&door.post(&["users", "find"], &json!({ "user": user })).await?, "id"))
+}
+
 impl RoleCommand {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let door = Door::open(global).await?;
         let answer = match self {
-            Self::Add { user, role } => door.post(&["users", &user, "roles", "add"], &json!({ "role": role })).await?,
-            Self::Remove { user, role } => door.post(&["users", &user, "roles", "remove"], &json!({ "role": role })).await?,
+            Self::Add { user, role } => {
+                door.post(&["users", &id_of(&door, &user).await?, "roles", "add"], &json!({ "role": role })).await?
+            }
+            Self::Remove { user, role } => {
+                door.post(&["users", &id_of(&door, &user).await?, "roles", "remove"], &json!({ "role": role })).await?
+            }
             Self::List => door.get(&["users"], &[]).await?,
         };
         show(global, &answer);
@@ -114,7 +126,10 @@ fn show(global: &Global, answer: &Value) {
     if global.json {
         return print::json(answer);
     }
-    let mut table = Table::new(&["id", "e-mail", "name", "roles", "state", "created"], "no accounts yet: trigate user create EMAIL");
+    let mut table = Table::new(
+        &["id", "e-mail", "name", "roles", "state", "created"],
+        "no accounts yet: trigate user create EMAIL",
+    );
     let one = std::slice::from_ref(answer);
     for user in answer.as_array().map_or(one, Vec::as_slice) {
         let cell = |name| print::optional(user, name);
@@ -126,7 +141,10 @@ fn show(global: &Global, answer: &Value) {
         print::sheet(&[("password", print::text(answer, "password"))]);
         print::note("The password is shown this once.");
     }
-    for (name, head) in [("sessions", ["id", "address", "last_seen_at", "expires_at", "agent"]), ("grants", ["id", "client", "created_at", "revoked", "scopes"])] {
+    for (name, head) in [
+        ("sessions", ["id", "address", "last_seen_at", "expires_at", "agent"]),
+        ("grants", ["id", "client", "created_at", "revoked", "scopes"]),
+    ] {
         if let Some(list) = answer.get(name).and_then(Value::as_array) {
             print::line(&format!("\n{}", print::bold(name)));
             let mut table = Table::new(&head, "  none");

@@ -122,19 +122,36 @@ impl Check<'_> {
                         replaces: true,
                         when: "to listen on this machine alone, behind something that speaks TLS",
                     },
-                    below(self.section("server"), "insecure_http = true", "if others carry the traffic over a network you trust"),
+                    below(
+                        self.section("server"),
+                        "insecure_http = true",
+                        "if others carry the traffic over a network you trust",
+                    ),
                 ];
-                self.refuse(line, format!("`{name}` listens on `{address}` without TLS: credentials would travel readable"), remedies);
+                self.refuse(
+                    line,
+                    format!("`{name}` listens on `{address}` without TLS: credentials would travel readable"),
+                    remedies,
+                );
             }
         }
         self.check_own_urls();
         let mut seen = HashSet::new();
-        for (name, address) in [("gate", Some(server.gate)), ("issuer", Some(server.issuer)), ("desk", Some(server.desk)), ("mtls", server.mtls)] {
+        for (name, address) in [
+            ("gate", Some(server.gate)),
+            ("issuer", Some(server.issuer)),
+            ("desk", Some(server.desk)),
+            ("mtls", server.mtls),
+        ] {
             if let Some(address) = address.filter(|a| a.port() != 0)
                 && !seen.insert(address)
             {
                 let line = self.line(&[Step::Key("server"), Step::Key(name)]);
-                self.refuse(line, format!("`{name}` listens on `{address}`, which another listener of this file has"), vec![]);
+                self.refuse(
+                    line,
+                    format!("`{name}` listens on `{address}`, which another listener of this file has"),
+                    vec![],
+                );
             }
         }
         for (index, network) in server.trusted_proxies.iter().enumerate() {
@@ -149,7 +166,9 @@ impl Check<'_> {
             let line = self.line(&[Step::Key("server"), Step::Key("address_limit")]);
             self.refuse(line, why.to_string(), vec![]);
         }
-        if server.node.is_empty() || !server.node.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+        if server.node.is_empty()
+            || !server.node.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        {
             let line = self.line(&[Step::Key("server"), Step::Key("node")]);
             self.refuse(line, "`node` is a name of letters, digits, `-`, `_` and `.`", vec![]);
         }
@@ -160,7 +179,9 @@ impl Check<'_> {
     }
 
     fn check_own_urls(&mut self) {
-        for (section, url) in [("server", &self.file.server.url), ("issuer", &self.file.issuer.url), ("desk", &self.file.desk.url)] {
+        for (section, url) in
+            [("server", &self.file.server.url), ("issuer", &self.file.issuer.url), ("desk", &self.file.desk.url)]
+        {
             let Some(url) = url else { continue };
             let line = self.line(&[Step::Key(section), Step::Key("url")]);
             match url::Url::parse(url) {
@@ -171,7 +192,11 @@ impl Check<'_> {
                     let https = format!("url = \"https://{}\"", parsed.host_str().unwrap_or("login.example"));
                     let mut remedies = vec![replace(line, &https, "to be reached over TLS")];
                     if section != "issuer" {
-                        remedies.push(below(self.section("server"), "insecure_http = true", "if others carry the traffic over a network you trust"));
+                        remedies.push(below(
+                            self.section("server"),
+                            "insecure_http = true",
+                            "if others carry the traffic over a network you trust",
+                        ));
                     }
                     self.refuse(line, format!("`{section}.url` `{url}` is not https"), remedies);
                 }
@@ -199,7 +224,11 @@ impl Check<'_> {
             let at = |field| [Step::Key("trusted_issuer"), Step::Index(index), Step::Key(field)];
             let head = self.line(&[Step::Key("trusted_issuer"), Step::Index(index)]);
             if issuer.url.is_empty() {
-                self.refuse(head, "a trusted issuer without `url`", vec![below(head, "url = \"https://issuer.example\"", "to name it")]);
+                self.refuse(
+                    head,
+                    "a trusted issuer without `url`",
+                    vec![below(head, "url = \"https://issuer.example\"", "to name it")],
+                );
             } else if !seen.insert(&issuer.url) {
                 self.refuse(self.line(&at("url")), format!("issuer `{}` stands here twice", issuer.url), vec![]);
             } else {
@@ -209,30 +238,51 @@ impl Check<'_> {
             if issuer.audiences.is_empty() && issuer.accept_any_audience.as_deref() != Some(ANY_AUDIENCE) {
                 let any = format!("accept_any_audience = \"{ANY_AUDIENCE}\"");
                 let remedies = vec![
-                    below(head, "audiences = [\"https://api.example\"]", "to accept tokens that were made for this API (write its audience)"),
+                    below(
+                        head,
+                        "audiences = [\"https://api.example\"]",
+                        "to accept tokens that were made for this API (write its audience)",
+                    ),
                     below(head, &any, "to accept every token of this issuer, also those made for other APIs"),
                 ];
                 let line = issuer.accept_any_audience.as_ref().map_or(head, |_| self.line(&at("accept_any_audience")));
                 if issuer.accept_any_audience.is_some() {
-                    self.refuse(line, "`accept_any_audience` must name the danger", vec![replace(line, &any, "to accept every token of this issuer")]);
+                    self.refuse(
+                        line,
+                        "`accept_any_audience` must name the danger",
+                        vec![replace(line, &any, "to accept every token of this issuer")],
+                    );
                 } else {
                     self.refuse(line, format!("issuer `{}` without `audiences`", issuer.url), remedies);
                 }
             }
             for name in &issuer.algorithms {
                 if name.parse::<Algorithm>().is_err() {
-                    self.refuse(self.line(&at("algorithms")), format!("`{name}` is no algorithm known here (symmetric ones never are)"), vec![]);
+                    self.refuse(
+                        self.line(&at("algorithms")),
+                        format!("`{name}` is no algorithm known here (symmetric ones never are)"),
+                        vec![],
+                    );
                 }
             }
             for (client, application) in &issuer.applications {
                 if AppId::parse(application).is_err() {
-                    let line = self.line(&[Step::Key("trusted_issuer"), Step::Index(index), Step::Key("applications"), Step::Key(client)]);
+                    let line = self.line(&[
+                        Step::Key("trusted_issuer"),
+                        Step::Index(index),
+                        Step::Key("applications"),
+                        Step::Key(client),
+                    ]);
                     self.refuse(line, format!("`{application}` is no application id"), vec![]);
                 }
             }
             if issuer.leeway_s.is_some_and(|s| s > 60) {
                 let line = self.line(&at("leeway_s"));
-                self.refuse(line, "`leeway_s` above 60 keeps expired tokens alive", vec![replace(line, "leeway_s = 60", "to allow the most")]);
+                self.refuse(
+                    line,
+                    "`leeway_s` above 60 keeps expired tokens alive",
+                    vec![replace(line, "leeway_s = 60", "to allow the most")],
+                );
             }
         }
     }
@@ -241,8 +291,13 @@ impl Check<'_> {
         match url::Url::parse(url) {
             Ok(parsed) if parsed.scheme() == "https" || is_loopback_url(&parsed) || insecure => {}
             Ok(_) => {
-                let remedy = below(head, "insecure_http = true", "if nobody between here and there can change its keys");
-                self.refuse(line, format!("issuer `{url}` is not https: whoever changes its keys on the way is let in"), vec![remedy]);
+                let remedy =
+                    below(head, "insecure_http = true", "if nobody between here and there can change its keys");
+                self.refuse(
+                    line,
+                    format!("issuer `{url}` is not https: whoever changes its keys on the way is let in"),
+                    vec![remedy],
+                );
             }
             Err(_) => self.refuse(line, format!("issuer `{url}` is no URL"), vec![]),
         }
@@ -252,7 +307,11 @@ impl Check<'_> {
         for (name, limit) in &self.file.plans {
             if let Err(why) = limit.parse::<Limit>() {
                 let line = self.line(&[Step::Key("plans"), Step::Key(name)]);
-                self.refuse(line, why.to_string(), vec![replace(line, &format!("{name} = \"1000/hour\""), "to allow a thousand an hour")]);
+                self.refuse(
+                    line,
+                    why.to_string(),
+                    vec![replace(line, &format!("{name} = \"1000/hour\""), "to allow a thousand an hour")],
+                );
             }
         }
     }
@@ -319,12 +378,22 @@ impl Check<'_> {
         let line = self.route_line(index, "demands");
         if route.public {
             let open = self.route_line(index, "public");
-            self.refuse(open, format!("route `{}` is `public` and demands `{text}`: it cannot be both", route.path), vec![replace(open, "public = false", "to keep the demand")]);
+            self.refuse(
+                open,
+                format!("route `{}` is `public` and demands `{text}`: it cannot be both", route.path),
+                vec![replace(open, "public = false", "to keep the demand")],
+            );
             return;
         }
         let demands = match text.parse::<Demands>() {
             Ok(demands) => demands,
-            Err(why) => return self.refuse(line, why.to_string(), vec![replace(line, "demands = \"token\"", "to ask for an access token")]),
+            Err(why) => {
+                return self.refuse(
+                    line,
+                    why.to_string(),
+                    vec![replace(line, "demands = \"token\"", "to ask for an access token")],
+                );
+            }
         };
         // An API key identifies an application; whoever thinks that it stands for a user finds out here.
         let key_only = demands.alternatives().contains(&Kinds::NONE.with(CredentialKind::Key));
@@ -334,8 +403,26 @@ impl Check<'_> {
                 replace(line, "demands = \"key and token\"", "if it is for a user"),
             ];
             let existing = !route.subject.is_empty();
-            let remedies = if existing { vec![replace(self.route_line(index, "subject"), "subject = \"application\"", "if the request is for an application and for no user"), replace(line, "demands = \"key and token\"", "if it is for a user")] } else { remedies };
-            self.refuse(line, format!("route `{}` demands an API key alone: a key identifies an application, never a user", route.path), remedies);
+            let remedies = if existing {
+                vec![
+                    replace(
+                        self.route_line(index, "subject"),
+                        "subject = \"application\"",
+                        "if the request is for an application and for no user",
+                    ),
+                    replace(line, "demands = \"key and token\"", "if it is for a user"),
+                ]
+            } else {
+                remedies
+            };
+            self.refuse(
+                line,
+                format!(
+                    "route `{}` demands an API key alone: a key identifies an application, never a user",
+                    route.path
+                ),
+                remedies,
+            );
         }
         if demands.ever(CredentialKind::Certificate) && (self.file.mtls.is_none() || self.file.server.mtls.is_none()) {
             self.refuse(line, format!("route `{}` takes certificates, but no listener asks for them: `[mtls]` and `server.mtls` are needed", route.path), vec![]);
@@ -345,7 +432,10 @@ impl Check<'_> {
             self.refuse(
                 line,
                 format!("route `{}` is sensitive: it cannot go on without knowing the newest revocations", route.path),
-                vec![replace(line, "without_lease = \"deny\"", "to refuse then"), replace(line, "without_lease = \"introspect\"", "to ask the issuer then")],
+                vec![
+                    replace(line, "without_lease = \"deny\"", "to refuse then"),
+                    replace(line, "without_lease = \"introspect\"", "to ask the issuer then"),
+                ],
             );
         }
     }
@@ -355,7 +445,11 @@ impl Check<'_> {
             self.refuse(self.route_line(index, "scopes"), format!("`{scope}` is no scope (one word each)"), vec![]);
         }
         for subject in route.subject.iter().filter(|s| !matches!(*s, "user" | "service" | "machine" | "application")) {
-            self.refuse(self.route_line(index, "subject"), format!("`{subject}` is none of `user`, `service`, `machine`, `application`"), vec![]);
+            self.refuse(
+                self.route_line(index, "subject"),
+                format!("`{subject}` is none of `user`, `service`, `machine`, `application`"),
+                vec![],
+            );
         }
         for method in route.methods.iter() {
             if http::Method::from_bytes(method.as_bytes()).is_err() || method.bytes().any(|b| b.is_ascii_lowercase()) {
@@ -379,7 +473,13 @@ impl Check<'_> {
         for origin in cors.origins.iter() {
             let exact = url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == origin);
             if !exact {
-                self.refuse(self.route_line(index, "cors"), format!("`{origin}` is no origin: write `https://app.example`, without path (there is no wildcard)"), vec![]);
+                self.refuse(
+                    self.route_line(index, "cors"),
+                    format!(
+                        "`{origin}` is no origin: write `https://app.example`, without path (there is no wildcard)"
+                    ),
+                    vec![],
+                );
             }
         }
     }
@@ -409,7 +509,11 @@ impl Check<'_> {
             }
             (None, Some(_)) => {
                 let line = self.line(&[Step::Key("server"), Step::Key("mtls")]);
-                self.refuse(line, "`server.mtls` listens, but `[mtls]` names no authority, certificate and key", vec![]);
+                self.refuse(
+                    line,
+                    "`server.mtls` listens, but `[mtls]` names no authority, certificate and key",
+                    vec![],
+                );
             }
             _ => {}
         }
@@ -435,7 +539,9 @@ fn is_loopback_url(url: &url::Url) -> bool {
 
 /// The parser's own complaint, with its line and a hint.
 pub fn unreadable(text: &str, error: &toml::de::Error) -> Finding {
-    let line = error.span().map_or(1, |span| Places::of("").line_at(0).max(1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count()));
+    let line = error.span().map_or(1, |span| {
+        Places::of("").line_at(0).max(1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count())
+    });
     let mut message = error.message().trim().replace('\n', " ");
     if let Some(near) = nearest(&message).map(str::to_owned) {
         let _ = write!(message, " (did you mean `{near}`?)");

@@ -9,7 +9,9 @@ mod rules;
 mod tests;
 
 pub use check::{ANY_AUDIENCE, Finding, Remedy, Report};
-pub use file::{Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Mtls, Route, Server, TrustedIssuer, WithoutLease, Words};
+pub use file::{
+    Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Mtls, Route, Server, TrustedIssuer, WithoutLease, Words,
+};
 pub use rules::{JWKS, Urls, desk_rules, issuer_rules, road_rules};
 
 use std::path::{Path, PathBuf};
@@ -112,5 +114,8 @@ fn store_location(text: &str, base: &Path) -> Result<String, String> {
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
         return Ok(text.to_owned());
     }
-    Err(format!("`store` is `{}`: write `sqlite:trigate.db` or `postgres://…`", trigate_core::credential::mask_secrets(text)))
+    Err(format!(
+        "`store` is `{}`: write `sqlite:trigate.db` or `postgres://…`",
+        trigate_core::credential::mask_secrets(text)
+    ))
 }

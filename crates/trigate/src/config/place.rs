@@ -28,16 +28,22 @@ impl<'i> Places<'i> {
         let mut array = None;
         for step in path {
             let value = match step {
-                Step::Key(name) => table.and_then(|t| t.iter().find(|(key, _)| key.get_ref().as_ref() == *name)).map(|(key, value)| {
-                    // A table's key may stand in the header of its first element; its value knows better.
-                    let at = if matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_)) && !key.span().is_empty() {
-                        key.span().start
-                    } else {
-                        value.span().start
-                    };
-                    (at, value)
-                }),
-                Step::Index(index) => array.and_then(|a: &toml::de::DeArray<'i>| a.get(*index)).map(|value| (value.span().start, value)),
+                Step::Key(name) => {
+                    table.and_then(|t| t.iter().find(|(key, _)| key.get_ref().as_ref() == *name)).map(|(key, value)| {
+                        // A table's key may stand in the header of its first element; its value knows better.
+                        let at = if matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_))
+                            && !key.span().is_empty()
+                        {
+                            key.span().start
+                        } else {
+                            value.span().start
+                        };
+                        (at, value)
+                    })
+                }
+                Step::Index(index) => {
+                    array.and_then(|a: &toml::de::DeArray<'i>| a.get(*index)).map(|value| (value.span().start, value))
+                }
             };
             let Some((at, value)) = value else { break };
             line = self.line_at(at);

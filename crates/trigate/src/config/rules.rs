@@ -13,8 +13,8 @@ use trigate_core::{
     permission::Demand,
 };
 use trigate_gates::{
-    ClaimNames, Cors, Demands, Enforce, IssuerRule, KeySource, Limit, MachineMatch, MachineRule, Pattern, Plan, RouteKind, RouteRule, Routes,
-    Rules, SubjectKind, UriPattern, WithoutLease,
+    ClaimNames, Cors, Demands, Enforce, IssuerRule, KeySource, Limit, MachineMatch, MachineRule, Pattern, Plan,
+    RouteKind, RouteRule, Routes, Rules, SubjectKind, UriPattern, WithoutLease,
 };
 
 /// Our own addresses as clients write them, known once the ports are bound.
@@ -39,7 +39,11 @@ pub fn road_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, Str
     routes.push(internal(JWKS, "/.trigate/jwks.json", vec![Method::GET])?);
     // Nothing of an upstream is ever reached under our own prefix, whatever a catch-all says.
     routes.push(internal("reserved", "/.trigate/**", vec![])?);
-    let ours = if config.file.issuer.audiences.is_empty() { vec![urls.gate.clone()] } else { config.file.issuer.audiences.clone() };
+    let ours = if config.file.issuer.audiences.is_empty() {
+        vec![urls.gate.clone()]
+    } else {
+        config.file.issuer.audiences.clone()
+    };
     let mut issuers = vec![our_issuer(config, urls, ours)];
     for issuer in &config.file.trusted_issuer {
         issuers.push(foreign_issuer(config, issuer)?);
@@ -71,7 +75,8 @@ pub fn desk_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, Str
     let pattern = Pattern::parse("/**").map_err(|error| error.to_string())?;
     let mut rule = RouteRule::new("desk", pattern, "token".parse::<Demands>().map_err(|error| error.to_string())?);
     // SECURITY: the scope alone would let in every person who logs in with the command line's client.
-    rule.demand = Demand { scopes: scope_set([crate::operator::SCOPE])?, any_role: vec![crate::operator::ROLE.to_owned()] };
+    rule.demand =
+        Demand { scopes: scope_set([crate::operator::SCOPE])?, any_role: vec![crate::operator::ROLE.to_owned()] };
     rule.kind = RouteKind::AdminApi;
     rule.description = "The operators' API.".to_owned();
     let mut rules = base(config, epoch);
@@ -136,11 +141,16 @@ fn foreign_issuer(config: &Config, issuer: &file::TrustedIssuer) -> Result<Issue
         Some(path) => KeySource::JwksFile(config.resolve(path)),
     };
     let mut rule = IssuerRule::new(&issuer.url, keys, issuer.audiences.clone());
-    rule.danger_any_audience = issuer.audiences.is_empty() && issuer.accept_any_audience.as_deref() == Some(super::ANY_AUDIENCE);
+    rule.danger_any_audience =
+        issuer.audiences.is_empty() && issuer.accept_any_audience.as_deref() == Some(super::ANY_AUDIENCE);
     if !issuer.typ.is_empty() {
         rule.typ = issuer.typ.iter().map(|typ| typ.strip_prefix("application/").unwrap_or(typ).to_owned()).collect();
     }
-    rule.algorithms = issuer.algorithms.iter().map(|name| name.parse().map_err(|_| format!("`{name}` is no algorithm"))).collect::<Result<_, _>>()?;
+    rule.algorithms = issuer
+        .algorithms
+        .iter()
+        .map(|name| name.parse().map_err(|_| format!("`{name}` is no algorithm")))
+        .collect::<Result<_, _>>()?;
     rule.leeway_s = issuer.leeway_s.unwrap_or(rule.leeway_s);
     rule.max_life_s = issuer.max_life_s.unwrap_or(rule.max_life_s);
     if let Some(names) = &issuer.claims {
@@ -175,7 +185,8 @@ fn route_rule(route: &file::Route, limits: &file::Limits) -> Result<RouteRule, S
     rule.hosts = route.host.iter().map(str::to_ascii_lowercase).collect();
     rule.methods = methods(&route.methods)?;
     rule.public = route.public;
-    rule.subjects = route.subject.iter().map(|word| word.parse().map_err(|error| format!("{error}"))).collect::<Result<_, _>>()?;
+    rule.subjects =
+        route.subject.iter().map(|word| word.parse().map_err(|error| format!("{error}"))).collect::<Result<_, _>>()?;
     rule.demand = Demand { scopes: scope_set(route.scopes.iter())?, any_role: route.roles.0.clone() };
     rule.agree = route.agree.unwrap_or(true);
     rule.sensitive = route.sensitive;

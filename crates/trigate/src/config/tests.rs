@@ -76,12 +76,28 @@ fn a14_unknown_fields_wrong_types_and_double_routes_name_their_line() {
     let cases = [
         (GOOD.replace("demands", "demand"), 13, "did you mean `demands`?"),
         (GOOD.replace("\"127.0.0.1:8080\"", "8080"), 3, "invalid type"),
-        (GOOD.replace("path = \"/api/orders\"", "path = \"/api/orders\"\nsensitive = \"yes\""), 13, "expected a boolean"),
-        (format!("{GOOD}\n[[route]]\npath = \"/api/orders\"\ndemands = \"token\"\nupstream = \"sample\"\n"), 17, "line 12"),
+        (
+            GOOD.replace("path = \"/api/orders\"", "path = \"/api/orders\"\nsensitive = \"yes\""),
+            13,
+            "expected a boolean",
+        ),
+        (
+            format!("{GOOD}\n[[route]]\npath = \"/api/orders\"\ndemands = \"token\"\nupstream = \"sample\"\n"),
+            17,
+            "line 12",
+        ),
         (GOOD.replace("[plans]", "[plans"), 5, ""),
         (GOOD.replace("[plans]\nfree", "[plans]\nfree = \"1/s\"\nfree"), 7, "duplicate"),
-        (format!("{GOOD}\n[[route]]\npath = \"/.trigate/x\"\npublic = true\nupstream = \"sample\"\n"), 17, "belongs to the gate"),
-        (format!("{GOOD}\n[[route]]\npath = \"a\"\npublic = true\nupstream = \"sample\"\n"), 17, "starts with no slash"),
+        (
+            format!("{GOOD}\n[[route]]\npath = \"/.trigate/x\"\npublic = true\nupstream = \"sample\"\n"),
+            17,
+            "belongs to the gate",
+        ),
+        (
+            format!("{GOOD}\n[[route]]\npath = \"a\"\npublic = true\nupstream = \"sample\"\n"),
+            17,
+            "starts with no slash",
+        ),
     ];
     for (text, line, hint) in cases {
         let findings = refusals(&text);
@@ -104,7 +120,9 @@ fn the_report_prints_file_line_and_remedy() {
 fn the_schema_names_every_section_and_refuses_others() {
     let schema = schema();
     assert_eq!(schema["additionalProperties"], false);
-    for name in ["server", "issuer", "desk", "trusted_issuer", "plans", "upstreams", "route", "machine", "mtls", "limits"] {
+    for name in
+        ["server", "issuer", "desk", "trusted_issuer", "plans", "upstreams", "route", "machine", "mtls", "limits"]
+    {
         assert!(schema["properties"].get(name).is_some(), "{name}");
     }
 }

@@ -30,7 +30,11 @@ pub struct Core<H> {
 }
 
 /// Accepts until `stop` says so, then waits for requests in flight. Runs inside a `LocalSet`.
-pub async fn accept<H: Handler>(listener: std::net::TcpListener, core: Core<H>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+pub async fn accept<H: Handler>(
+    listener: std::net::TcpListener,
+    core: Core<H>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let core = Rc::new(core);
     let graceful = GracefulShutdown::new();
@@ -65,10 +69,22 @@ const BACK_OFF_FROM: Duration = Duration::from_millis(20);
 const BACK_OFF_TO: Duration = Duration::from_secs(1);
 
 fn is_about_the_peer(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+    )
 }
 
-fn begin<H: Handler>(core: &Rc<Core<H>>, open: &Rc<RefCell<Open>>, watcher: hyper_util::server::graceful::Watcher, stream: TcpStream, peer: SocketAddr) {
+fn begin<H: Handler>(
+    core: &Rc<Core<H>>,
+    open: &Rc<RefCell<Open>>,
+    watcher: hyper_util::server::graceful::Watcher,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let address = peer.ip().to_canonical();
     let Some(place) = Open::enter(open, address, &core.bounds) else {
         core.recorder.refused(address, "limit.connections", "too many connections are open");
@@ -85,7 +101,9 @@ fn begin<H: Handler>(core: &Rc<Core<H>>, open: &Rc<RefCell<Open>>, watcher: hype
                 serve(&core, stream, connection, watcher).await;
             }
             Mode::Tls(current) => match tls::handshake(stream, &current, core.bounds.handshake_deadline).await {
-                Ok((stream, certificate)) => serve(&core, stream, Connection { peer, tls: true, certificate }, watcher).await,
+                Ok((stream, certificate)) => {
+                    serve(&core, stream, Connection { peer, tls: true, certificate }, watcher).await
+                }
                 Err(refused) => core.recorder.refused(address, refused.code, &refused.detail),
             },
         }

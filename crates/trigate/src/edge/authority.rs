@@ -41,7 +41,9 @@ impl Authority {
         };
         match (target, header) {
             // SECURITY: one proxy routes by the target, the next by the header: they must say the same (G09).
-            (Some(target), Some(header)) if target.host != header.host || !target.same_port(&header) => Err(BadAuthority::Differs),
+            (Some(target), Some(header)) if target.host != header.host || !target.same_port(&header) => {
+                Err(BadAuthority::Differs)
+            }
             (Some(target), _) => Ok(target),
             (None, Some(header)) => Ok(header),
             (None, None) => Err(BadAuthority::Absent),
@@ -63,14 +65,19 @@ impl Authority {
         let port = port.ok_or(BadAuthority::Malformed)?;
         let port = match port {
             "" => None,
-            digits if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().map_err(|_| BadAuthority::Malformed)?),
+            digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                Some(digits.parse().map_err(|_| BadAuthority::Malformed)?)
+            }
             _ => return Err(BadAuthority::Malformed),
         };
         let host = host.strip_suffix('.').map(str::to_owned).unwrap_or(host);
         let bracketed = host.starts_with('[');
         // SECURITY: no userinfo, no blank, no escape, no empty label: each is read differently somewhere.
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        if host.is_empty() || host.len() > 253 || (!bracketed && (!host.bytes().all(plain) || host.split('.').any(str::is_empty))) {
+        if host.is_empty()
+            || host.len() > 253
+            || (!bracketed && (!host.bytes().all(plain) || host.split('.').any(str::is_empty)))
+        {
             return Err(BadAuthority::Malformed);
         }
         Ok(Self { host, port })
@@ -113,7 +120,9 @@ mod tests {
         assert_eq!(of("/", &["a", "a"]), Err(BadAuthority::Twice));
         assert_eq!(of("http://a/x", &["b"]), Err(BadAuthority::Differs));
         assert_eq!(of("http://a:1/x", &["a:2"]), Err(BadAuthority::Differs));
-        for bad in ["", "u@a", "u:p@a", "a b", "a:b", "a:1:2", "a..b", ".", "a/b", "a%20", "[::1", "::1", "a:99999", "ä"] {
+        for bad in
+            ["", "u@a", "u:p@a", "a b", "a:b", "a:1:2", "a..b", ".", "a/b", "a%20", "[::1", "::1", "a:99999", "ä"]
+        {
             let mut headers = HeaderMap::new();
             headers.append(header::HOST, http::HeaderValue::from_bytes(bad.as_bytes()).unwrap());
             assert_eq!(Authority::of(&"/".parse().unwrap(), &headers), Err(BadAuthority::Malformed), "{bad}");

@@ -154,7 +154,12 @@ async fn silence(progress: &Progress, bounds: &super::Bounds) {
     }
 }
 
-fn record<H>(core: &Core<H>, peer: IpAddr, error: &(dyn std::error::Error + Send + Sync + 'static), progress: &Progress) {
+fn record<H>(
+    core: &Core<H>,
+    peer: IpAddr,
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+    progress: &Progress,
+) {
     let idle = progress.requests.get() > 0 && progress.read.get() == progress.read_at_response.get();
     let Some(error) = error.downcast_ref::<hyper::Error>() else {
         // The auto server's own: the peer went away before its first byte, or spoke neither version.
@@ -184,5 +189,7 @@ fn record<H>(core: &Core<H>, peer: IpAddr, error: &(dyn std::error::Error + Send
 
 fn has_h2_reason(error: &hyper::Error) -> bool {
     use std::error::Error;
-    error.source().is_some_and(|source| source.to_string().contains("PROTOCOL_ERROR") || source.to_string().contains("ENHANCE_YOUR_CALM"))
+    error.source().is_some_and(|source| {
+        source.to_string().contains("PROTOCOL_ERROR") || source.to_string().contains("ENHANCE_YOUR_CALM")
+    })
 }

@@ -57,7 +57,10 @@ mod tests {
         let get = || http::Request::get("/").header("host", "a");
         assert_eq!(code(get()), None);
         assert_eq!(code(get().header("transfer-encoding", "Chunked")), None);
-        assert_eq!(code(get().header("transfer-encoding", "chunked").header("transfer-encoding", "chunked")), Some("http.framing"));
+        assert_eq!(
+            code(get().header("transfer-encoding", "chunked").header("transfer-encoding", "chunked")),
+            Some("http.framing")
+        );
         assert_eq!(code(get().header("transfer-encoding", "chunked, chunked")), Some("http.framing"));
         assert_eq!(code(get().header("transfer-encoding", "gzip, chunked")), Some("http.framing"));
         assert_eq!(code(get().version(Version::HTTP_2).header("transfer-encoding", "chunked")), Some("http.framing"));

@@ -8,7 +8,9 @@ use std::{
 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    #[error("`{name}` cannot listen on `{address}`: another program has this port\n  help: stop it, or choose another port in `[server]`")]
+    #[error(
+        "`{name}` cannot listen on `{address}`: another program has this port\n  help: stop it, or choose another port in `[server]`"
+    )]
     Taken { name: &'static str, address: SocketAddr },
     #[error("`{name}` cannot listen on `{address}`: {error}")]
     Failed { name: &'static str, address: SocketAddr, error: io::Error },

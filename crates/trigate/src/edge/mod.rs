@@ -1,8 +1,8 @@
 //! Who may speak to us, how long and how much? Every socket of the hall opens here: listeners, TLS, deadlines, caps.
 //! Trusts no byte that arrives. Never decides about a request: it hands heads to a [`Handler`].
 
-pub mod authority;
 mod accept;
+pub mod authority;
 mod connection;
 pub mod head;
 pub mod listen;
@@ -31,7 +31,11 @@ pub struct Connection {
 /// Answers requests on one core. Errors are answers too.
 pub trait Handler: 'static {
     type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
-    fn handle(self: Rc<Self>, request: Request<Incoming>, connection: Rc<Connection>) -> impl Future<Output = Response<Self::Body>> + 'static;
+    fn handle(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        connection: Rc<Connection>,
+    ) -> impl Future<Output = Response<Self::Body>> + 'static;
 }
 
 /// Bounds of every connection.
@@ -65,9 +69,18 @@ impl Bounds {
             idle: Duration::from_secs(120),
             header_bytes: limits.header_bytes.max(8 << 10),
             headers: limits.headers.max(1),
-            connections: share(limits.connections),
+            connections: share(limits.connections.min(affordable_connections())),
             connections_per_address: share(limits.connections_per_address),
             drain: Duration::from_secs(limits.drain_s),
         })
     }
+}
+
+/// As many as leave descriptors for upstreams, store and audit: a flood must not close the files that a decision needs
+/// (R13). A connection that is carried needs two.
+fn affordable_connections() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = open_files.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    soft.map_or(usize::MAX, |soft| (soft / 2).saturating_sub(64).max(16))
 }

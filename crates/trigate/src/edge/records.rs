@@ -22,9 +22,24 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub fn new(audit: Arc<dyn AuditSink>, clock: Arc<dyn Clock>, node: &str, listener: &'static str, metrics: Arc<crate::metrics::Metrics>) -> Self {
+    pub fn new(
+        audit: Arc<dyn AuditSink>,
+        clock: Arc<dyn Clock>,
+        node: &str,
+        listener: &'static str,
+        metrics: Arc<crate::metrics::Metrics>,
+    ) -> Self {
         let zero = || Cell::new(0);
-        Self { audit, clock, node: node.to_owned(), listener, metrics, second: Cell::new(0), written: zero(), left_out: zero() }
+        Self {
+            audit,
+            clock,
+            node: node.to_owned(),
+            listener,
+            metrics,
+            second: Cell::new(0),
+            written: zero(),
+            left_out: zero(),
+        }
     }
 
     /// `code` is stable; `detail` is ours or a library's text, never a peer's bytes.

@@ -32,7 +32,8 @@ pub fn load(ca: &Path, certificate: &Path, key: &Path) -> Result<ServerConfig, T
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = verifier(ca, Arc::clone(&provider))?;
     let chain = certificates(certificate)?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::Unreadable(key.display().to_string(), error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| TlsError::Unreadable(key.display().to_string(), error.to_string()))?;
     let server = |error: rustls::Error| TlsError::Server(error.to_string());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -74,7 +75,8 @@ pub fn examine(pem: &[u8], ca: &Path, now: Timestamp) -> Result<ClientCertificat
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |error: rustls::pki_types::pem::Error| TlsError::Unreadable(path.display().to_string(), error.to_string());
+    let unreadable =
+        |error: rustls::pki_types::pem::Error| TlsError::Unreadable(path.display().to_string(), error.to_string());
     CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)
 }
 
@@ -85,7 +87,11 @@ pub struct Refused {
 }
 
 /// Shakes hands within `deadline`. What comes back was verified against the authorities in force.
-pub async fn handshake(stream: TcpStream, current: &Current, deadline: Duration) -> Result<(TlsStream<TcpStream>, Option<ClientCertificate>), Refused> {
+pub async fn handshake(
+    stream: TcpStream,
+    current: &Current,
+    deadline: Duration,
+) -> Result<(TlsStream<TcpStream>, Option<ClientCertificate>), Refused> {
     let shake = async {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
         start.into_stream(current.load_full()).await
@@ -149,7 +155,11 @@ pub fn facts(der: &CertificateDer<'_>) -> Result<ClientCertificate, &'static str
 
 /// SECURITY: a NUL or a blank in a name is read differently by the next reader (M05).
 fn plain(name: &str) -> Result<String, &'static str> {
-    if !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()) { Ok(name.to_owned()) } else { Err("an alternative name has unusual characters") }
+    if !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(name.to_owned())
+    } else {
+        Err("an alternative name has unusual characters")
+    }
 }
 
 /// Lower-case hexadecimal without leading zeros.

@@ -61,7 +61,8 @@ impl Operator {
     pub async fn change_plan(&self, by: &By, app: &str, plan: &str) -> Answer<AppView> {
         self.check_plan(plan)?;
         let app = self.load_app(app).await?;
-        let act = self.act(by, "app.plan", app.id.as_str()).application(&app.id).fact("from", &app.plan).fact("to", plan);
+        let act =
+            self.act(by, "app.plan", app.id.as_str()).application(&app.id).fact("from", &app.plan).fact("to", plan);
         let changed = self.store().change_plan(act, &app.id, plan).await?;
         Ok(self.everywhere(changed).await?.into())
     }
@@ -75,10 +76,10 @@ impl Operator {
 
     /// By id or by name.
     pub(super) async fn load_app(&self, text: &str) -> Answer<Application> {
-        if let Ok(id) = AppId::parse(text) {
-            if let Some(app) = self.store().find_application(&id).await? {
-                return Ok(app);
-            }
+        if let Ok(id) = AppId::parse(text)
+            && let Some(app) = self.store().find_application(&id).await?
+        {
+            return Ok(app);
         }
         self.store()
             .find_application_by_name(text)

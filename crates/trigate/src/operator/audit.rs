@@ -144,7 +144,7 @@ impl Operator {
         // An indexer that ran meanwhile must not show a record twice.
         let mut seen = BTreeSet::new();
         found.retain(|entry| seen.insert((entry.node.clone(), entry.index)));
-        found.sort_by(|a, b| (b.decision.at, b.index).cmp(&(a.decision.at, a.index)));
+        found.sort_by_key(|entry| std::cmp::Reverse((entry.decision.at, entry.index)));
         let more = found.len() > limit as usize;
         found.truncate(limit as usize);
         let names = self.names_of(found.iter().map(|entry| &entry.decision)).await?;
@@ -177,7 +177,8 @@ impl Operator {
             self.name_user(&mut names, act.act.user.as_ref()).await?;
             self.name_app(&mut names, act.act.application.as_ref()).await?;
         }
-        let acts = acts.into_iter().map(|stored| ActView { time: when(stored.act.at), index: stored.index, act: stored.act });
+        let acts =
+            acts.into_iter().map(|stored| ActView { time: when(stored.act.at), index: stored.index, act: stored.act });
         Ok(ActsAnswer { acts: acts.collect(), names })
     }
 
@@ -239,7 +240,10 @@ impl Operator {
             });
         }
         if let Some(session) = &query.session {
-            filter.session = Some(SessionId::parse(session).map_err(|_| OperatorError::missing("session", session, "name its id (`ses_…`)"))?);
+            filter.session = Some(
+                SessionId::parse(session)
+                    .map_err(|_| OperatorError::missing("session", session, "name its id (`ses_…`)"))?,
+            );
         }
         if let Some(cert) = &query.cert {
             filter.certificate = Some(self.fingerprint_of(cert).await?);
@@ -268,7 +272,10 @@ impl Operator {
         }
         let known = self.store().list_certificates().await?;
         // The newest of that name: a machine's certificates follow one another.
-        let newest = known.into_iter().filter(|known| known.name == cert || known.serial == plain).max_by_key(|known| known.created_at);
+        let newest = known
+            .into_iter()
+            .filter(|known| known.name == cert || known.serial == plain)
+            .max_by_key(|known| known.created_at);
         let missing = || OperatorError::missing("certificate", cert, "name its fingerprint; see `trigate cert list`");
         newest.map(|known| known.fingerprint).ok_or_else(missing)
     }
@@ -282,20 +289,24 @@ impl Operator {
         Ok(names)
     }
 
-    async fn name_user(&self, names: &mut BTreeMap<String, String>, id: Option<&trigate_core::id::UserId>) -> Answer<()> {
-        if let Some(id) = id.filter(|id| !names.contains_key(id.as_str())) {
-            if let Some(user) = self.store().find_user(id).await? {
-                names.insert(id.to_string(), user.email);
-            }
+    async fn name_user(
+        &self,
+        names: &mut BTreeMap<String, String>,
+        id: Option<&trigate_core::id::UserId>,
+    ) -> Answer<()> {
+        if let Some(id) = id.filter(|id| !names.contains_key(id.as_str()))
+            && let Some(user) = self.store().find_user(id).await?
+        {
+            names.insert(id.to_string(), user.email);
         }
         Ok(())
     }
 
     async fn name_app(&self, names: &mut BTreeMap<String, String>, id: Option<&trigate_core::id::AppId>) -> Answer<()> {
-        if let Some(id) = id.filter(|id| !names.contains_key(id.as_str())) {
-            if let Some(app) = self.store().find_application(id).await? {
-                names.insert(id.to_string(), app.name);
-            }
+        if let Some(id) = id.filter(|id| !names.contains_key(id.as_str()))
+            && let Some(app) = self.store().find_application(id).await?
+        {
+            names.insert(id.to_string(), app.name);
         }
         Ok(())
     }
@@ -376,7 +387,14 @@ fn verify_node(dir: &Path, node: &str, keys: &[trigate_core::jose::VerifyingKey]
             if good.unsigned > 0 {
                 finding.push_str(&format!(", the last {} records wait for their checkpoint", good.unsigned));
             }
-            ChainReport { chain, whole: true, entries: good.records, broken_at: None, finding, head: Some(head_text(&good.head)) }
+            ChainReport {
+                chain,
+                whole: true,
+                entries: good.records,
+                broken_at: None,
+                finding,
+                head: Some(head_text(&good.head)),
+            }
         }
         Err(broken) => ChainReport {
             chain,
@@ -432,5 +450,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + '
 }
 
 fn segments_failed(error: trigate_audit::AuditError) -> OperatorError {
-    OperatorError::broken(format!("the audit segments cannot be read: {error}"), "run `trigate audit verify` to see where")
+    OperatorError::broken(
+        format!("the audit segments cannot be read: {error}"),
+        "run `trigate audit verify` to see where",
+    )
 }

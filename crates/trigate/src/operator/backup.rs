@@ -56,9 +56,24 @@ impl Operator {
                 "name a folder that does not exist yet: a backup overwrites nothing",
             ));
         }
+        // Where a relative path leads depends on who started the server.
+        if !new.to.is_absolute() {
+            return Err(OperatorError::invalid("the backup's folder is no absolute path", "write it from the root: /backups/today"));
+        }
         create_private_dir(&new.to)?;
         let act = self.act(by, "backup", &new.to.display().to_string()).fact("with_keys", new.with_keys);
         self.store().record_act(act).await?.gives_only();
+        let to = new.to.clone();
+        let written = self.write_backup(new).await;
+        if written.is_err() {
+            // Half a backup must not be taken for one.
+            discard(&to)?;
+        }
+        written
+    }
+
+    /// The store first: the trail is then never older than what it explains.
+    async fn write_backup(&self, new: NewBackup) -> Answer<Manifest> {
         let rows = self.parts.system.export(new.to.join(STORE)).await?;
         let folder = self.parts.folder.clone();
         let made_at = when(self.now());
@@ -87,7 +102,8 @@ fn copy_files(folder: &DataFolder, new: &NewBackup, rows: u64, made_at: String) 
         }
     }
     let manifest = Manifest { format: 1, made_at, rows, files, keys_not_included };
-    let text = serde_json::to_vec_pretty(&manifest).map_err(|error| OperatorError::broken(error.to_string(), "report this"))?;
+    let text = serde_json::to_vec_pretty(&manifest)
+        .map_err(|error| OperatorError::broken(error.to_string(), "report this"))?;
     write_private(&new.to.join(MANIFEST), &text)?;
     Ok(manifest)
 }
@@ -106,7 +122,9 @@ fn audit_files(folder: &DataFolder) -> Answer<Vec<String>> {
             }
         }
     }
-    found.sort();
+    found.retain(|path| Path::new(path).file_name().is_some_and(|name| name != "lock"));
+    // Checkpoints before the records that they sign: a copy made beside the writer must not have more of the former.
+    found.sort_by_key(|path| (!path.ends_with(".sig"), path.clone()));
     Ok(found)
 }
 
@@ -124,8 +142,12 @@ pub struct Restored {
 pub fn check_backup(from: &Path) -> Answer<Manifest> {
     let path = from.join(MANIFEST);
     let text = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-    let manifest: Manifest = serde_json::from_slice(&text)
-        .map_err(|error| OperatorError::invalid(format!("`{}` is no manifest: {error}", path.display()), "name the folder that `trigate backup` made"))?;
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| {
+        OperatorError::invalid(
+            format!("`{}` is no manifest: {error}", path.display()),
+            "name the folder that `trigate backup` made",
+        )
+    })?;
     for file in &manifest.files {
         check_relative(&file.path)?;
         let found = describe(from, &file.path)?;
@@ -159,9 +181,10 @@ pub fn restore_files(from: &Path, manifest: &Manifest, folder: &DataFolder) -> A
 /// Fills the empty store.
 pub async fn restore_store(from: &Path, system: &dyn SystemStore) -> Answer<u64> {
     system.import(from.join(STORE)).await.map_err(|error| match error {
-        trigate_core::port::StoreError::Conflict(what) => {
-            OperatorError::conflict(what, "restore into a new folder (--data DIR) or an empty database; a restore overwrites nothing")
-        }
+        trigate_core::port::StoreError::Conflict(what) => OperatorError::conflict(
+            what,
+            "restore into a new folder (--data DIR) or an empty database; a restore overwrites nothing",
+        ),
         other => other.into(),
     })
 }
@@ -186,10 +209,13 @@ fn check_relative(path: &str) -> Answer<()> {
     if plain && !path.is_empty() {
         return Ok(());
     }
-    Err(OperatorError::invalid(format!("the manifest names `{path}`, outside its folder"), "use a backup that `trigate backup` made"))
+    Err(OperatorError::invalid(
+        format!("the manifest names `{path}`, outside its folder"),
+        "use a backup that `trigate backup` made",
+    ))
 }
 
 /// Removes what a failed backup left.
-pub fn discard(to: &Path) -> Answer<()> {
+fn discard(to: &Path) -> Answer<()> {
     fs::remove_dir_all(to).map_err(|error| unwritable(to, &error))
 }

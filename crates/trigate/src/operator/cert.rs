@@ -71,7 +71,10 @@ pub struct CertificateMade {
 impl Operator {
     pub async fn issue_certificate(&self, by: &By, new: NewCertificate) -> Answer<CertificateMade> {
         if new.days > 397 {
-            return Err(OperatorError::invalid("a development certificate is good for at most 397 days", "give --days 397 or fewer"));
+            return Err(OperatorError::invalid(
+                "a development certificate is good for at most 397 days",
+                "give --days 397 or fewer",
+            ));
         }
         let now = self.now();
         ensure_ca(&self.parts.folder, self.rng(), now)?;
@@ -115,7 +118,8 @@ pub fn ensure_ca(folder: &DataFolder, rng: &dyn Rng, now: Timestamp) -> Answer<(
 }
 
 fn issue_server(folder: &DataFolder, rng: &dyn Rng, now: Timestamp) -> Answer<()> {
-    let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]).map_err(crypto)?;
+    let mut params =
+        CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]).map_err(crypto)?;
     params.distinguished_name = named("localhost");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -201,7 +201,8 @@ impl Operator {
     /// A new secret; the newest old one goes on working beside it until `retire_secret`, unless it is `drop_old`.
     pub async fn rotate_secret(&self, by: &By, client: &str, drop_old: bool) -> Answer<ClientMade> {
         let mut client = self.load_client(client).await?;
-        if client.authentication == ClientAuthentication::None || client.authentication == ClientAuthentication::PrivateKeyJwt
+        if client.authentication == ClientAuthentication::None
+            || client.authentication == ClientAuthentication::PrivateKeyJwt
         {
             return Err(OperatorError::invalid(
                 format!("`{}` authenticates by {} and has no secret", client.id, client.authentication.as_str()),
@@ -231,15 +232,20 @@ impl Operator {
             ));
         }
         client.secrets.truncate(1);
-        let act = self.act(by, "client.retire_secret", client.id.as_str()).client(&client.id).application(&client.application);
+        let act = self
+            .act(by, "client.retire_secret", client.id.as_str())
+            .client(&client.id)
+            .application(&client.application);
         let changed = self.store().change_client(act, client).await?;
         Ok(self.everywhere(changed).await?.into())
     }
 
     pub async fn set_client_state(&self, by: &By, client: &str, state: State) -> Answer<ClientView> {
         let client = self.load_client(client).await?;
-        let act =
-            self.act(by, state_verb("client", state), client.id.as_str()).client(&client.id).application(&client.application);
+        let act = self
+            .act(by, state_verb("client", state), client.id.as_str())
+            .client(&client.id)
+            .application(&client.application);
         let changed = self.store().set_client_state(act, &client.id, state).await?;
         Ok(self.everywhere(changed).await?.into())
     }
@@ -352,16 +358,23 @@ fn check_whole(client: &Client) -> Answer<()> {
         ));
     }
     if client.refresh_window_s > 300 {
-        return Err(OperatorError::invalid("the window for a repeated refresh is at most 300 seconds", "set a shorter one"));
+        return Err(OperatorError::invalid(
+            "the window for a repeated refresh is at most 300 seconds",
+            "set a shorter one",
+        ));
     }
     Ok(())
 }
 
 fn check_jwks(jwks: serde_json::Value) -> Answer<serde_json::Value> {
-    let (keys, _) = Jwks::parse(jwks.to_string().as_bytes())
-        .map_err(|error| OperatorError::invalid(format!("the JWK set cannot be used: {error}"), "give public keys alone: {\"keys\":[…]}"))?;
+    let (keys, _) = Jwks::parse(jwks.to_string().as_bytes()).map_err(|error| {
+        OperatorError::invalid(format!("the JWK set cannot be used: {error}"), "give public keys alone: {\"keys\":[…]}")
+    })?;
     if keys.is_empty() {
-        return Err(OperatorError::invalid("the JWK set has no usable public key", "RSA of 2048 bits and more, P-256, P-384 or Ed25519"));
+        return Err(OperatorError::invalid(
+            "the JWK set has no usable public key",
+            "RSA of 2048 bits and more, P-256, P-384 or Ed25519",
+        ));
     }
     Ok(keys.to_json())
 }
@@ -369,7 +382,10 @@ fn check_jwks(jwks: serde_json::Value) -> Answer<serde_json::Value> {
 /// RFC 6749 §3.1.2, RFC 8252 §7, RFC 9700 §2.1: by the issuer's own rule, which it applies again at each request.
 fn check_redirect(uri: String) -> Answer<String> {
     if uri.contains('*') {
-        return Err(OperatorError::invalid("redirect URIs are compared exactly; `*` matches nothing", "register each URI"));
+        return Err(OperatorError::invalid(
+            "redirect URIs are compared exactly; `*` matches nothing",
+            "register each URI",
+        ));
     }
     match trigate_issuer::check_redirect_uri(&uri) {
         Ok(()) => Ok(uri),

@@ -84,9 +84,11 @@ impl From<StoreError> for OperatorError {
         match error {
             StoreError::Unavailable(what) => Self::Unavailable { message: format!("the store is unavailable: {what}") },
             StoreError::Conflict(what) => Self::conflict(what, "choose another name, or change what is there"),
-            StoreError::Missing(what) => {
-                Self::Missing { what, name: "(unknown)".to_owned(), remedy: "list what there is and use its id".to_owned() }
-            }
+            StoreError::Missing(what) => Self::Missing {
+                what,
+                name: "(unknown)".to_owned(),
+                remedy: "list what there is and use its id".to_owned(),
+            },
             StoreError::Corrupt(what) => Self::broken(
                 format!("the store holds something unreadable: {what}"),
                 "stop the server and restore the last backup with `trigate restore`",

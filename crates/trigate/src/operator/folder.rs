@@ -98,7 +98,12 @@ impl DataFolder {
     /// `None` when a server or another command holds the lock.
     pub fn try_lock(&self) -> Answer<Option<FolderLock>> {
         let path = self.root.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| unwritable(&path, &e))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|e| unwritable(&path, &e))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(FolderLock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),

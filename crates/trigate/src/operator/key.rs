@@ -159,7 +159,13 @@ impl Operator {
     }
 
     /// A successor with the same policy; both work until the overlap is over.
-    pub async fn rotate_key(&self, by: &By, key: &str, overlap: Option<&str>, expires_at: Option<&str>) -> Answer<KeyMade> {
+    pub async fn rotate_key(
+        &self,
+        by: &By,
+        key: &str,
+        overlap: Option<&str>,
+        expires_at: Option<&str>,
+    ) -> Answer<KeyMade> {
         let old = self.load_key(key).await?;
         let now = self.now();
         let old_until = parse_time(overlap.unwrap_or("7d"), now, 1)?;
@@ -212,10 +218,10 @@ impl Operator {
             Some(key) => Some(key.id().clone()),
             None => KeyId::parse(text).ok(),
         };
-        if let Some(id) = id {
-            if let Some(key) = self.store().find_key(&id).await? {
-                return Ok(key);
-            }
+        if let Some(id) = id
+            && let Some(key) = self.store().find_key(&id).await?
+        {
+            return Ok(key);
         }
         // An imported key is known by its digest alone.
         let digest = Digest::of(text);
@@ -290,7 +296,10 @@ pub(super) fn parse_scopes(scopes: &[String]) -> Answer<ScopeSet> {
         .filter(|text| !text.is_empty())
         .map(|scope| {
             Scope::parse(scope).map_err(|error| {
-                OperatorError::invalid(format!("`{}` is no scope: {error}", scope.escape_default()), "write it as orders:read")
+                OperatorError::invalid(
+                    format!("`{}` is no scope: {error}", scope.escape_default()),
+                    "write it as orders:read",
+                )
             })
         })
         .collect()
@@ -315,8 +324,17 @@ fn check_header(name: &str) -> Answer<Option<String>> {
         OperatorError::invalid(format!("`{}` is no header name", name.escape_default()), "write it as X-Acme-Key")
     })?;
     const TAKEN: [&str; 11] = [
-        "cookie", "set-cookie", "host", "connection", "content-length", "content-type", "transfer-encoding", "upgrade",
-        "te", "forwarded", "proxy-authorization",
+        "cookie",
+        "set-cookie",
+        "host",
+        "connection",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "upgrade",
+        "te",
+        "forwarded",
+        "proxy-authorization",
     ];
     let lower = parsed.as_str();
     if TAKEN.contains(&lower) || lower.starts_with("x-trigate") || lower.starts_with("x-forwarded") {

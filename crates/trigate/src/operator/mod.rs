@@ -136,12 +136,15 @@ fn when(at: Timestamp) -> String {
 pub fn parse_time(text: &str, now: Timestamp, sign: i64) -> Answer<Timestamp> {
     let span = || {
         let (count, unit_s) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
-            Some(count) => (count, match text.as_bytes().last() {
-                Some(b'm') => 60,
-                Some(b'h') => 3_600,
-                Some(b'd') => 86_400,
-                _ => 1,
-            }),
+            Some(count) => (
+                count,
+                match text.as_bytes().last() {
+                    Some(b'm') => 60,
+                    Some(b'h') => 3_600,
+                    Some(b'd') => 86_400,
+                    _ => 1,
+                },
+            ),
             None => return None,
         };
         let seconds = count.parse::<u32>().ok().and_then(|count| i64::from(count).checked_mul(unit_s))?;

@@ -79,7 +79,9 @@ impl Operator {
             Kind::Token => self.find_token(what, issuer.as_deref()).await?,
             Kind::Session => (Target::Session { id: parse(SessionId::parse(what), "session", what)? }, tokens_gone),
             Kind::Grant => (Target::Grant { id: parse(GrantId::parse(what), "grant", what)? }, tokens_gone),
-            Kind::User if issuer.is_some() => (Target::User { id: parse(UserId::parse(what), "user", what)?, issuer }, tokens_gone),
+            Kind::User if issuer.is_some() => {
+                (Target::User { id: parse(UserId::parse(what), "user", what)?, issuer }, tokens_gone)
+            }
             Kind::User => (Target::User { id: self.load_user(what).await?.id, issuer: None }, tokens_gone),
             Kind::Client if issuer.is_some() => {
                 (Target::Client { id: parse(ClientId::parse(what), "client", what)?, issuer }, tokens_gone)
@@ -116,7 +118,9 @@ impl Operator {
     /// Our own tokens are verified, so that a typing error does not pass for a revocation. A foreign issuer's keys are
     /// not known here: its token is named by what it says, which can only ever end the token that says the same.
     async fn read_jwt(&self, text: &str) -> Answer<(Target, Timestamp)> {
-        let bad = |error: String| OperatorError::invalid(format!("this is no token: {error}"), "pass the whole token on standard input");
+        let bad = |error: String| {
+            OperatorError::invalid(format!("this is no token: {error}"), "pass the whole token on standard input")
+        };
         let compact = Compact::parse(text, MAX_TOKEN_BYTES).map_err(|error| bad(error.to_string()))?;
         let claimed = compact.peek_issuer().ok_or_else(|| bad("it names no issuer".into()))?;
         if claimed != self.parts.issuer_url {
@@ -133,7 +137,10 @@ impl Operator {
         let id = claims.required_text("jti").ok().and_then(|jti| TokenId::parse(jti).ok());
         let id = id.ok_or_else(|| bad("it has no `jti` of ours".into()))?;
         let exp = payload.object().get("exp").and_then(serde_json::Value::as_i64);
-        let keep = exp.map_or_else(|| self.now().plus_seconds(TOKEN_LIFE_S), |exp| Timestamp::from_seconds(exp).plus_seconds(3_600));
+        let keep = exp.map_or_else(
+            || self.now().plus_seconds(TOKEN_LIFE_S),
+            |exp| Timestamp::from_seconds(exp).plus_seconds(3_600),
+        );
         Ok((Target::Token { id }, keep))
     }
 
@@ -161,12 +168,18 @@ impl Operator {
             .filter(|cert| cert.fingerprint == fingerprint || cert.serial == fingerprint || cert.name == what)
             .collect();
         match of_name.as_slice() {
-            [one] => Ok((Target::Certificate { fingerprint: one.fingerprint.clone() }, one.not_after.plus_seconds(86_400))),
+            [one] => {
+                Ok((Target::Certificate { fingerprint: one.fingerprint.clone() }, one.not_after.plus_seconds(86_400)))
+            }
             // A certificate of another CA that the gates trust: we have no record, but a fingerprint is enough.
             [] if fingerprint.len() == 64 && fingerprint.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 Ok((Target::Certificate { fingerprint }, for_ever))
             }
-            [] => Err(OperatorError::missing("certificate", what, "name its SHA-256 fingerprint or serial; see `trigate cert list`")),
+            [] => Err(OperatorError::missing(
+                "certificate",
+                what,
+                "name its SHA-256 fingerprint or serial; see `trigate cert list`",
+            )),
             several => Err(OperatorError::conflict(
                 format!("{} certificates are named `{what}`", several.len()),
                 "name the fingerprint of one; see `trigate cert list`",

@@ -16,7 +16,10 @@ impl Operator {
         if !user.roles.iter().any(|has| has == role) {
             return Err(OperatorError::conflict(
                 format!("`{}` does not have the role `{role}`", user.id),
-                format!("roles of this user: {}", if user.roles.is_empty() { "none".into() } else { user.roles.join(", ") }),
+                format!(
+                    "roles of this user: {}",
+                    if user.roles.is_empty() { "none".into() } else { user.roles.join(", ") }
+                ),
             ));
         }
         let act = self.act(by, "user.role_remove", user.id.as_str()).user(&user.id).fact("role", role);

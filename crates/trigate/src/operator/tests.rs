@@ -80,7 +80,8 @@ fn key_of(app: &str) -> NewKey {
 #[tokio::test]
 async fn an_application_is_named_once_and_its_plan_exists() {
     let desk = desk(1).await;
-    let again = desk.operator.create_app(&By::local(), NewApp { name: "Acme".into(), plan: "pro".into(), id: None }).await;
+    let again =
+        desk.operator.create_app(&By::local(), NewApp { name: "Acme".into(), plan: "pro".into(), id: None }).await;
     assert_eq!(again.unwrap_err().status(), 409);
     let unknown = desk.operator.change_plan(&By::local(), "Acme", "gold").await.unwrap_err();
     assert_eq!(unknown.status(), 400);
@@ -104,7 +105,11 @@ async fn a_key_is_shown_once_and_kept_as_digest() {
 #[tokio::test]
 async fn a_rotated_key_overlaps_and_keeps_its_policy() {
     let desk = desk(3).await;
-    let policy = KeyPolicy { scopes: Some(vec!["weather:read".into()]), allowed_addresses: vec!["10.1.2.3/8".into()], ..Default::default() };
+    let policy = KeyPolicy {
+        scopes: Some(vec!["weather:read".into()]),
+        allowed_addresses: vec!["10.1.2.3/8".into()],
+        ..Default::default()
+    };
     let old = desk.operator.create_key(&By::local(), NewKey { app: "Acme".into(), policy }).await.unwrap();
     assert_eq!(old.record.allowed_addresses, ["10.0.0.0/8"], "a network is written by its first address");
     let new = desk.operator.rotate_key(&By::local(), old.record.id.as_str(), Some("2h"), None).await.unwrap();
@@ -124,17 +129,27 @@ async fn imported_keys_keep_their_header_and_are_imported_once() {
         keys,
     };
     let plain = |text: &str| ImportedKey { sha256: None, plain: Some(Zeroizing::new(text.into())), label: None };
-    let hashed = ImportedKey { sha256: Some(Digest::of("another-legacy-key-0002").hex().to_uppercase()), plain: None, label: Some("old".into()) };
-    let done = desk.operator.import_keys(&By::local(), import(vec![plain("a-legacy-key-of-acme-01"), hashed.clone()])).await.unwrap();
+    let hashed = ImportedKey {
+        sha256: Some(Digest::of("another-legacy-key-0002").hex().to_uppercase()),
+        plain: None,
+        label: Some("old".into()),
+    };
+    let done = desk
+        .operator
+        .import_keys(&By::local(), import(vec![plain("a-legacy-key-of-acme-01"), hashed.clone()]))
+        .await
+        .unwrap();
     assert_eq!((done.imported.len(), done.known_before), (2, 0));
     assert_eq!(done.imported[0].header, "X-Acme-Key");
-    let again = desk.operator.import_keys(&By::local(), import(vec![plain("a-legacy-key-of-acme-01"), hashed])).await.unwrap();
+    let again =
+        desk.operator.import_keys(&By::local(), import(vec![plain("a-legacy-key-of-acme-01"), hashed])).await.unwrap();
     assert_eq!((again.imported.len(), again.known_before), (0, 2));
     // Found again by its own text, though it has no form of ours.
     assert_eq!(desk.operator.load_key("a-legacy-key-of-acme-01").await.unwrap().id, done.imported[0].id);
     let short = desk.operator.import_keys(&By::local(), import(vec![plain("secret")])).await.unwrap_err();
     assert_eq!(short.status(), 400);
-    let cookie = NewKey { app: "Acme".into(), policy: KeyPolicy { header: Some("Cookie".into()), ..Default::default() } };
+    let cookie =
+        NewKey { app: "Acme".into(), policy: KeyPolicy { header: Some("Cookie".into()), ..Default::default() } };
     assert_eq!(desk.operator.create_key(&By::local(), cookie).await.err().unwrap().status(), 400);
 }
 
@@ -150,37 +165,71 @@ async fn clients_that_cannot_be_safe_are_not_made() {
         ("plain http", ClientPolicy { redirect_uris: strings(&["http://app.example/cb"]), ..Default::default() }),
         ("script", ClientPolicy { redirect_uris: strings(&["javascript:alert(1)"]), ..Default::default() }),
         ("wildcard", ClientPolicy { redirect_uris: strings(&["https://*.example/cb"]), ..Default::default() }),
-        ("public introspection", ClientPolicy { redirect_uris: strings(&["https://app.example/cb"]), introspects: strings(&[GATE]), ..Default::default() }),
+        (
+            "public introspection",
+            ClientPolicy {
+                redirect_uris: strings(&["https://app.example/cb"]),
+                introspects: strings(&[GATE]),
+                ..Default::default()
+            },
+        ),
         ("no keys", ClientPolicy { authentication: Some(ClientAuthentication::PrivateKeyJwt), ..Default::default() }),
-        ("long life", ClientPolicy { redirect_uris: strings(&["https://app.example/cb"]), access_token_life_s: Some(90_000), ..Default::default() }),
+        (
+            "long life",
+            ClientPolicy {
+                redirect_uris: strings(&["https://app.example/cb"]),
+                access_token_life_s: Some(90_000),
+                ..Default::default()
+            },
+        ),
     ] {
         assert_eq!(make(policy).await.err().map(|error| error.status()), Some(400), "{what}");
     }
     // RFC 7517 §5: a private key must not be registered.
     let private = serde_json::json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A" }] });
-    let policy = ClientPolicy { authentication: Some(ClientAuthentication::PrivateKeyJwt), jwks: Some(private), ..Default::default() };
+    let policy = ClientPolicy {
+        authentication: Some(ClientAuthentication::PrivateKeyJwt),
+        jwks: Some(private),
+        ..Default::default()
+    };
     assert_eq!(make(policy).await.err().map(|error| error.status()), Some(400));
 }
 
 #[tokio::test]
 async fn a_client_secret_rotates_with_overlap() {
     let desk = desk(6).await;
-    let policy = ClientPolicy { authentication: Some(ClientAuthentication::ClientSecretPost), scopes: Some(vec!["a b".into()]), ..Default::default() };
-    let made = desk.operator.create_client(&By::local(), NewClient { app: "Acme".into(), id: None, policy }).await.unwrap();
+    let policy = ClientPolicy {
+        authentication: Some(ClientAuthentication::ClientSecretPost),
+        scopes: Some(vec!["a b".into()]),
+        ..Default::default()
+    };
+    let made =
+        desk.operator.create_client(&By::local(), NewClient { app: "Acme".into(), id: None, policy }).await.unwrap();
     let id = made.client.id.as_str().to_owned();
     assert!(made.client_secret.is_some());
     assert_eq!(made.client.scopes, ["a", "b"]);
     assert_eq!(desk.operator.rotate_secret(&By::local(), &id, false).await.unwrap().client.secrets, 2);
     assert_eq!(desk.operator.retire_secret(&By::local(), &id).await.unwrap().secrets, 1);
     assert_eq!(desk.operator.retire_secret(&By::local(), &id).await.unwrap_err().status(), 409);
-    let narrowed = desk.operator.change_client(&By::local(), &id, ClientPolicy { scopes: Some(vec!["a".into()]), ..Default::default() }).await.unwrap();
+    let narrowed = desk
+        .operator
+        .change_client(&By::local(), &id, ClientPolicy { scopes: Some(vec!["a".into()]), ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!((narrowed.scopes, narrowed.secrets), (vec!["a".to_owned()], 1), "what was not said stays");
 }
 
 #[tokio::test]
 async fn accounts_roles_and_their_acts() {
     let desk = desk(7).await;
-    let new = |email: &str| NewAccount { email: email.into(), name: None, roles: vec!["customer".into()], password: None, email_verified: true, id: None };
+    let new = |email: &str| NewAccount {
+        email: email.into(),
+        name: None,
+        roles: vec!["customer".into()],
+        password: None,
+        email_verified: true,
+        id: None,
+    };
     let alice = desk.operator.create_user(&By::local(), new("Alice@example.com")).await.unwrap();
     assert!(alice.password.is_some(), "a made password is shown once");
     assert_eq!(desk.operator.create_user(&By::local(), new("alice@EXAMPLE.com")).await.err().unwrap().status(), 409);
@@ -188,8 +237,15 @@ async fn accounts_roles_and_their_acts() {
     assert_eq!(desk.operator.add_role(&by, "alice@example.com", "seller").await.unwrap().roles, ["customer", "seller"]);
     assert_eq!(desk.operator.remove_role(&by, alice.user.id.as_str(), "seller").await.unwrap().roles, ["customer"]);
     assert_eq!(desk.operator.remove_role(&by, alice.user.id.as_str(), "seller").await.unwrap_err().status(), 409);
-    assert_eq!(desk.operator.set_user_state(&by, "alice@example.com", State::Disabled).await.unwrap().state, State::Disabled);
-    let acts = desk.operator.find_acts(&By::local(), ActsQuery { user: Some("alice@example.com".into()), ..Default::default() }).await.unwrap();
+    assert_eq!(
+        desk.operator.set_user_state(&by, "alice@example.com", State::Disabled).await.unwrap().state,
+        State::Disabled
+    );
+    let acts = desk
+        .operator
+        .find_acts(&By::local(), ActsQuery { user: Some("alice@example.com".into()), ..Default::default() })
+        .await
+        .unwrap();
     let verbs: Vec<&str> = acts.acts.iter().map(|act| act.act.verb.as_str()).collect();
     assert_eq!(verbs, ["user.disable", "user.role_remove", "user.role_add", "user.create"], "newest first");
     assert_eq!(acts.acts[1].act.reason.as_deref(), Some("moved to sales"));
@@ -208,7 +264,12 @@ async fn revocation_names_what_it_ended() {
     assert!(desk.operator.list_keys(None).await.unwrap()[0].revoked_at.is_some());
     let again = desk.operator.revoke(&By::local(), revoke(Kind::Key, key.record.id.as_str())).await.unwrap();
     assert!(again.everywhere, "revoking what is revoked succeeds again");
-    for (kind, what) in [(Kind::User, "nobody@example.com"), (Kind::Client, "nobody"), (Kind::Session, "ses_nothing"), (Kind::Cert, "nothing")] {
+    for (kind, what) in [
+        (Kind::User, "nobody@example.com"),
+        (Kind::Client, "nobody"),
+        (Kind::Session, "ses_nothing"),
+        (Kind::Cert, "nothing"),
+    ] {
         assert_eq!(desk.operator.revoke(&By::local(), revoke(kind, what)).await.unwrap_err().status(), 404, "{kind:?}");
     }
     for text in ["eyJhbGciOiJub25lIn0.e30.", "a.b.c", "tga_unknown", "short"] {
@@ -227,7 +288,8 @@ async fn a_token_of_a_foreign_key_is_not_ours_whatever_it_says() {
     assert_eq!(desk.operator.revoke(&By::local(), asked).await.unwrap_err().status(), 400);
     // Another issuer's token is named by what it says.
     let claims = serde_json::json!({ "iss": "https://idp.example", "jti": "abc" });
-    let asked = Revoke { kind: Kind::Token, what: Zeroizing::new(key.sign_jws("at+jwt", &claims).unwrap()), issuer: None };
+    let asked =
+        Revoke { kind: Kind::Token, what: Zeroizing::new(key.sign_jws("at+jwt", &claims).unwrap()), issuer: None };
     let done = desk.operator.revoke(&By::local(), asked).await.unwrap();
     assert_eq!(done.id, trigate_core::id::TokenId::foreign("https://idp.example", "abc").to_string());
 }
@@ -236,10 +298,14 @@ async fn a_token_of_a_foreign_key_is_not_ours_whatever_it_says() {
 async fn certificates_are_issued_listed_and_revoked_by_any_name() {
     let desk = desk(10).await;
     let name = "spiffe://acme.test/billing";
-    let made = desk.operator.issue_certificate(&By::local(), NewCertificate { name: name.into(), days: 1 }).await.unwrap();
+    let made =
+        desk.operator.issue_certificate(&By::local(), NewCertificate { name: name.into(), days: 1 }).await.unwrap();
     assert_eq!(cert::fingerprint_of_pem(&made.certificate).as_deref(), Some(made.record.fingerprint.as_str()));
     let (_, parsed) = x509_parser::pem::parse_x509_pem(made.certificate.as_bytes()).unwrap();
-    assert_eq!(parsed.parse_x509().unwrap().raw_serial_as_string().replace(':', "").trim_start_matches('0'), made.record.serial);
+    assert_eq!(
+        parsed.parse_x509().unwrap().raw_serial_as_string().replace(':', "").trim_start_matches('0'),
+        made.record.serial
+    );
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -280,8 +346,15 @@ async fn a_backup_comes_back_and_overwrites_nothing() {
     assert_eq!(restore_store(&to, store.system().as_ref()).await.unwrap(), manifest.rows);
     let tenant = TenantId::default_tenant();
     assert!(store.tenant(&tenant).find_key(&key.record.id).await.unwrap().is_some());
-    assert_eq!(store.tenant(&tenant).act_chain_head().await.unwrap(), one.store.tenant(&tenant).act_chain_head().await.unwrap());
-    assert_eq!(restore_store(&to, store.system().as_ref()).await.unwrap_err().status(), 409, "not into a store that has something");
+    assert_eq!(
+        store.tenant(&tenant).act_chain_head().await.unwrap(),
+        one.store.tenant(&tenant).act_chain_head().await.unwrap()
+    );
+    assert_eq!(
+        restore_store(&to, store.system().as_ref()).await.unwrap_err().status(),
+        409,
+        "not into a store that has something"
+    );
 
     std::fs::write(to.join("store.jsonl"), text.replace("Acme", "Evil")).unwrap();
     assert_eq!(check_backup(&to).unwrap_err().status(), 500, "a damaged backup is found before it changes anything");
@@ -306,6 +379,15 @@ async fn questions_about_decisions_must_make_sense() {
     let ask = |query| async { desk.operator.find_decisions(&By::local(), query).await };
     assert!(ask(DecisionsQuery::default()).await.unwrap().decisions.is_empty());
     assert!(ask(DecisionsQuery { reason: Some("token".into()), ..Default::default() }).await.is_ok());
-    assert_eq!(ask(DecisionsQuery { reason: Some("weather".into()), ..Default::default() }).await.unwrap_err().status(), 400);
-    assert_eq!(ask(DecisionsQuery { user: Some("nobody@example.com".into()), ..Default::default() }).await.unwrap_err().status(), 404);
+    assert_eq!(
+        ask(DecisionsQuery { reason: Some("weather".into()), ..Default::default() }).await.unwrap_err().status(),
+        400
+    );
+    assert_eq!(
+        ask(DecisionsQuery { user: Some("nobody@example.com".into()), ..Default::default() })
+            .await
+            .unwrap_err()
+            .status(),
+        404
+    );
 }

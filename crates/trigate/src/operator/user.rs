@@ -118,14 +118,18 @@ impl Operator {
         let password_hash = Some(self.parts.hasher.hash(password).await?);
         let id = new.id.unwrap_or_else(|| UserId::mint(self.rng()));
         let act = self.act(by, "user.create", id.as_str()).user(&id).fact("roles", new.roles.join(" "));
-        let new =
-            NewUser { id, email, email_verified: new.email_verified, name, password_hash, roles: new.roles };
+        let new = NewUser { id, email, email_verified: new.email_verified, name, password_hash, roles: new.roles };
         let user = self.store().create_user(act, new).await?.gives_only();
         Ok(AccountMade { user: user.into(), password: made })
     }
 
     pub async fn list_users(&self) -> Answer<Vec<UserView>> {
         Ok(self.store().list_users().await?.into_iter().map(UserView::from).collect())
+    }
+
+    /// By id or e-mail, without details.
+    pub async fn find_user(&self, user: &str) -> Answer<UserView> {
+        Ok(self.load_user(user).await?.into())
     }
 
     pub async fn show_user(&self, user: &str) -> Answer<UserDetail> {
@@ -166,12 +170,7 @@ impl Operator {
     }
 
     /// Sets a new password (or makes one) and ends all sessions and grants. Answers with the made one.
-    pub async fn set_password(
-        &self,
-        by: &By,
-        user: &str,
-        password: Option<Zeroizing<String>>,
-    ) -> Answer<AccountMade> {
+    pub async fn set_password(&self, by: &By, user: &str, password: Option<Zeroizing<String>>) -> Answer<AccountMade> {
         let user = self.load_user(user).await?;
         let made = password.is_none().then(|| self.mint_password());
         let password = password.or_else(|| made.clone()).unwrap_or_default();
@@ -185,16 +184,18 @@ impl Operator {
 
     /// By id or by e-mail.
     pub(super) async fn load_user(&self, text: &str) -> Answer<User> {
-        if text.contains('@') {
-            if let Some(user) = self.store().find_user_by_email(&login_name(text)).await? {
-                return Ok(user);
-            }
+        if text.contains('@')
+            && let Some(user) = self.store().find_user_by_email(&login_name(text)).await?
+        {
+            return Ok(user);
         }
         let found = match UserId::parse(text) {
             Ok(id) => self.store().find_user(&id).await?,
             Err(_) => None,
         };
-        found.ok_or_else(|| OperatorError::missing("user", text, "name an id (`usr_…`) or an e-mail; see `trigate user list`"))
+        found.ok_or_else(|| {
+            OperatorError::missing("user", text, "name an id (`usr_…`) or an e-mail; see `trigate user list`")
+        })
     }
 
     /// 24 letters and digits in four groups: easy to read out, about 140 bits.

@@ -26,11 +26,17 @@ impl Problem {
         match self {
             Self::BadHead(bad) => (bad.status, "malformed request", bad.detail),
             Self::NotFound => (StatusCode::NOT_FOUND, "not found", "nothing is here"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body too large", "the body is larger than this route carries"),
+            Self::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body too large", "the body is larger than this route carries")
+            }
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body too slow", "the body came too slowly"),
             Self::BodyBroken => (StatusCode::BAD_REQUEST, "body broke off", "the body ended before its end"),
-            Self::BadGateway => (StatusCode::BAD_GATEWAY, "bad gateway", "the API behind the gate could not be reached"),
-            Self::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "gateway timeout", "the API behind the gate did not answer in time"),
+            Self::BadGateway => {
+                (StatusCode::BAD_GATEWAY, "bad gateway", "the API behind the gate could not be reached")
+            }
+            Self::GatewayTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, "gateway timeout", "the API behind the gate did not answer in time")
+            }
         }
     }
 
@@ -45,7 +51,8 @@ impl Problem {
 
     pub fn answer(self, request: Option<&RequestId>, http1: bool) -> Response<Answer> {
         let (status, title, detail) = self.wire();
-        let mut body = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+        let mut body =
+            serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
         if let (Some(request), Some(body)) = (request, body.as_object_mut()) {
             body.insert("request_id".into(), request.as_str().into());
         }

@@ -10,19 +10,33 @@ use std::{net::IpAddr, path::Path, sync::Arc};
 use trigate_core::Timestamp;
 use trigate_gates::{Gates, Rules};
 
-pub async fn explain(gates: &Gates, rules: &Arc<Rules>, question: &Question, authorities: Option<&Path>, now: Timestamp) -> Result<Value, OperatorError> {
+pub async fn explain(
+    gates: &Gates,
+    rules: &Arc<Rules>,
+    question: &Question,
+    authorities: Option<&Path>,
+    now: Timestamp,
+) -> Result<Value, OperatorError> {
     let invalid = |message: &str, remedy: &str| OperatorError::invalid(message, remedy);
     let method = question.method.as_deref().unwrap_or("GET").to_uppercase();
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| invalid("this is no method", "write GET, POST, …"))?;
+    let method =
+        Method::from_bytes(method.as_bytes()).map_err(|_| invalid("this is no method", "write GET, POST, …"))?;
     let target = question.path.as_deref().unwrap_or("/.trigate/whoami");
     let uri: Uri = target.parse().map_err(|_| invalid("this is no path", "write /api/orders"))?;
     let headers = headers(question)?;
     let certificate = match &question.certificate {
         None => None,
         Some(pem) => {
-            let ca = authorities.ok_or_else(|| invalid("no authority is configured for certificates", "add `[mtls]` to trigate.toml"))?;
+            let ca = authorities.ok_or_else(|| {
+                invalid("no authority is configured for certificates", "add `[mtls]` to trigate.toml")
+            })?;
             let facts = tls::examine(pem.as_bytes(), ca, now);
-            Some(facts.map_err(|why| invalid(&format!("the handshake would refuse this certificate: {why}"), "issue one with `trigate cert issue`"))?)
+            Some(facts.map_err(|why| {
+                invalid(
+                    &format!("the handshake would refuse this certificate: {why}"),
+                    "issue one with `trigate cert issue`",
+                )
+            })?)
         }
     };
     let request = trigate_gates::Request {
@@ -50,7 +64,9 @@ pub async fn explain(gates: &Gates, rules: &Arc<Rules>, question: &Question, aut
 fn headers(question: &Question) -> Result<HeaderMap, OperatorError> {
     let mut headers = HeaderMap::new();
     let value = |text: &str| {
-        let mut value = HeaderValue::from_str(text.trim()).map_err(|_| OperatorError::invalid("the credential has characters that no header carries", "read it from a file"))?;
+        let mut value = HeaderValue::from_str(text.trim()).map_err(|_| {
+            OperatorError::invalid("the credential has characters that no header carries", "read it from a file")
+        })?;
         value.set_sensitive(true);
         Ok::<_, OperatorError>(value)
     };

@@ -91,7 +91,8 @@ impl Handler for Road {
             self.parts.metrics.passage("cors preflight", Outcome::Allowed, None);
             return answer;
         }
-        let admitted = self.parts.gates.admit(&config.rules, gates_request(&config.rules, &head, &host, &connection)).await;
+        let admitted =
+            self.parts.gates.admit(&config.rules, gates_request(&config.rules, &head, &host, &connection)).await;
         let permit = match admitted {
             Ok(permit) => permit,
             Err(refusal) => return self.refuse(&config.rules, &host, &head, &refusal, started),
@@ -100,15 +101,24 @@ impl Handler for Road {
         let outcome = if observed.is_some() { Outcome::Observed } else { Outcome::Allowed };
         self.parts.metrics.passage(&permit.route().name, outcome, observed.map(|reason| reason.code()));
         match permit.route().kind {
-            RouteKind::Upstream => Box::pin(self.forward(Passage { config, head, host, connection, permit, started }, body)).await,
+            RouteKind::Upstream => {
+                Box::pin(self.forward(Passage { config, head, host, connection, permit, started }, body)).await
+            }
             RouteKind::Whoami => self.whoami(&head, &permit, started),
             RouteKind::Internal => self.internal(&permit, started).await,
-            RouteKind::Userinfo | RouteKind::AdminApi => Problem::NotFound.answer(Some(permit.request_id()), is_http1(&head)),
+            RouteKind::Userinfo | RouteKind::AdminApi => {
+                Problem::NotFound.answer(Some(permit.request_id()), is_http1(&head))
+            }
         }
     }
 }
 
-pub(super) fn gates_request<'a>(rules: &'a Rules, head: &'a Parts, host: &'a str, connection: &'a Connection) -> trigate_gates::Request<'a> {
+pub(super) fn gates_request<'a>(
+    rules: &'a Rules,
+    head: &'a Parts,
+    host: &'a str,
+    connection: &'a Connection,
+) -> trigate_gates::Request<'a> {
     trigate_gates::Request {
         tenant: &rules.tenant,
         method: &head.method,
@@ -144,13 +154,22 @@ impl Road {
         })
     }
 
-    fn refuse(&self, rules: &Rules, host: &str, head: &Parts, refusal: &Refusal, started: Monotonic) -> Response<Answer> {
+    fn refuse(
+        &self,
+        rules: &Rules,
+        host: &str,
+        head: &Parts,
+        refusal: &Refusal,
+        started: Monotonic,
+    ) -> Response<Answer> {
         let mut response = Response::new(Answer::own(refusal.body().to_vec()));
         *response.status_mut() = refusal.status();
         *response.headers_mut() = refusal.headers().clone();
-        let route = trigate_gates::NormalPath::parse(head.uri.path()).ok().and_then(|path| match rules.routes.find(host, &path, &head.method) {
-            trigate_gates::Found::Route(route) => Some(Arc::clone(route)),
-            _ => None,
+        let route = trigate_gates::NormalPath::parse(head.uri.path()).ok().and_then(|path| {
+            match rules.routes.find(host, &path, &head.method) {
+                trigate_gates::Found::Route(route) => Some(Arc::clone(route)),
+                _ => None,
+            }
         });
         if let Some(route) = &route {
             cors::apply(route, &head.headers, response.headers_mut());
@@ -232,13 +251,22 @@ impl Road {
     }
 
     /// The one call to an upstream; only a permit leads here.
-    async fn call(&self, passage: &Passage, body: Incoming, flow: &Rc<Flow>) -> Result<(Response<Incoming>, super::upstream::Lease), Problem> {
+    async fn call(
+        &self,
+        passage: &Passage,
+        body: Incoming,
+        flow: &Rc<Flow>,
+    ) -> Result<(Response<Incoming>, super::upstream::Lease), Problem> {
         let route = passage.permit.route();
         let upstream = passage.config.upstreams.get(&route.upstream).ok_or(Problem::BadGateway)?;
         if body.size_hint().lower() > route.max_body_bytes {
             return Err(Problem::TooLarge);
         }
-        let assertion = if route.assertion { Some(self.parts.extras.assertion(&passage.permit, &route.upstream).ok_or(Problem::BadGateway)?) } else { None };
+        let assertion = if route.assertion {
+            Some(self.parts.extras.assertion(&passage.permit, &route.upstream).ok_or(Problem::BadGateway)?)
+        } else {
+            None
+        };
         let make = |body: CarriedIn| upstream_request(passage, upstream, assertion.clone(), body);
         let repeatable = body.is_end_stream() && passage.head.method.is_safe();
         let carried = CarriedIn::new(body, Rc::clone(flow), route.max_body_bytes, passage.config.pace);
@@ -265,7 +293,12 @@ impl Road {
 }
 
 /// The head as the API reads it: the normal path, the gates' headers, our word on where it came from.
-fn upstream_request(passage: &Passage, upstream: &UpstreamUrl, assertion: Option<String>, body: CarriedIn) -> Option<Request<CarriedIn>> {
+fn upstream_request(
+    passage: &Passage,
+    upstream: &UpstreamUrl,
+    assertion: Option<String>,
+    body: CarriedIn,
+) -> Option<Request<CarriedIn>> {
     let mut target = format!("{}{}", upstream.prefix, passage.permit.path().as_str());
     if let Some(query) = passage.head.uri.query() {
         target.push('?');
@@ -327,7 +360,8 @@ fn answer_headers(mut headers: HeaderMap) -> HeaderMap {
     ] {
         headers.remove(name);
     }
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().replace('_', "-").starts_with("x-trigate-")).cloned().collect();
+    let ours: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().replace('_', "-").starts_with("x-trigate-")).cloned().collect();
     for name in ours {
         headers.remove(name);
     }

@@ -74,7 +74,8 @@ impl Trying {
 /// Opens the listener and begins to judge.
 pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
     let machine = Machine::real();
-    let upstream = UpstreamUrl::parse(&args.upstream).map_err(|why| StartError(format!("`--upstream {}`: {why}", args.upstream)))?;
+    let upstream = UpstreamUrl::parse(&args.upstream)
+        .map_err(|why| StartError(format!("`--upstream {}`: {why}", args.upstream)))?;
     check_issuer(&args.issuer)?;
     let rules = Arc::new(rules(&args)?);
     let listening = listen::listen("try", args.listen, cores()).map_err(|error| StartError(error.to_string()))?;
@@ -129,7 +130,9 @@ pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
     let bounds = Bounds::of(&limits, cores());
     let threads = listening.sockets.into_iter().map(|socket| {
         let (parts, bounds, stop) = (parts.clone(), Arc::clone(&bounds), stop.clone());
-        std::thread::Builder::new().name("road".into()).spawn(move || on_core(serve_road(parts, socket, None, bounds, stop)))
+        std::thread::Builder::new()
+            .name("road".into())
+            .spawn(move || on_core(serve_road(parts, socket, None, bounds, stop)))
     });
     let threads = threads.collect::<Result<Vec<_>, _>>().map_err(|error| StartError(error.to_string()))?;
     Ok(Trying { address: listening.address, stop: sender, threads })
@@ -146,7 +149,9 @@ fn check_issuer(issuer: &str) -> Result<(), StartError> {
     if url.scheme() == "https" || !networks(issuer).is_empty() {
         return Ok(());
     }
-    Err(StartError(format!("`--issuer {issuer}` is not https: whoever changes its keys on the way is let in\n  help: plain http is taken from this machine alone")))
+    Err(StartError(format!(
+        "`--issuer {issuer}` is not https: whoever changes its keys on the way is let in\n  help: plain http is taken from this machine alone"
+    )))
 }
 
 /// Loopback, when the issuer that was named is there.
@@ -186,16 +191,23 @@ fn rules(args: &TryArgs) -> Result<Rules, StartError> {
 }
 
 fn banner(args: &TryArgs, address: SocketAddr) -> String {
-    let mut text = format!("trigate try\n  listens   http://{address}\n  upstream  {}\n  issuer    {}\n", args.upstream, args.issuer);
+    let mut text = format!(
+        "trigate try\n  listens   http://{address}\n  upstream  {}\n  issuer    {}\n",
+        args.upstream, args.issuer
+    );
     if args.enforce {
         text.push_str("  mode      ENFORCE: what is refused does not reach the API\n");
     } else {
-        text.push_str("  mode      *** OBSERVE: nothing is refused, everything reaches the API. Add --enforce to refuse. ***\n");
+        text.push_str(
+            "  mode      *** OBSERVE: nothing is refused, everything reaches the API. Add --enforce to refuse. ***\n",
+        );
     }
     if args.audience.is_empty() {
         text.push_str("  WARNING   no --audience: tokens that this issuer made for other APIs pass here too\n");
     }
-    text.push_str("  note      tokens of type `JWT` are taken beside `at+jwt`: an ID token may pass for an access token\n");
+    text.push_str(
+        "  note      tokens of type `JWT` are taken beside `at+jwt`: an ID token may pass for an access token\n",
+    );
     text.push_str("  note      nothing is kept: no store, no audit trail, no revocation\n");
     text
 }
@@ -216,9 +228,13 @@ impl Lines {
     fn print(&self, record: &Record) {
         match record {
             Record::Decision(decision) => self.say(&line(decision)),
-            Record::Connection(refused) => self.say(&format!("{}  CONNECTION REFUSED  {}  {}\n", refused.at, refused.code, plain(&refused.detail))),
+            Record::Connection(refused) => {
+                self.say(&format!("{}  CONNECTION REFUSED  {}  {}\n", refused.at, refused.code, plain(&refused.detail)))
+            }
             Record::Completion(done) if self.enforce && done.status < 500 => {}
-            Record::Completion(done) if done.status >= 500 => self.say(&format!("{}  the API answered {} ({})\n", done.at, done.status, done.request)),
+            Record::Completion(done) if done.status >= 500 => {
+                self.say(&format!("{}  the API answered {} ({})\n", done.at, done.status, done.request))
+            }
             Record::Completion(_) => {}
         }
     }
@@ -232,7 +248,10 @@ fn line(decision: &Decision) -> String {
     };
     let mut text = format!("{}  {verdict}  {} {}", decision.at, decision.method, plain(&decision.path));
     let facts = &decision.facts;
-    let named = [("user", facts.user.as_ref().map(ToString::to_string)), ("client", facts.client.as_ref().map(ToString::to_string))];
+    let named = [
+        ("user", facts.user.as_ref().map(ToString::to_string)),
+        ("client", facts.client.as_ref().map(ToString::to_string)),
+    ];
     for (name, value) in named {
         if let Some(value) = value {
             text.push_str(&format!("  {name}={}", plain(&value)));

@@ -51,7 +51,11 @@ impl UpstreamUrl {
 
     /// The `Host` that the API reads.
     pub fn host_header(&self) -> String {
-        if self.port == if self.tls { 443 } else { 80 } { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == if self.tls { 443 } else { 80 } {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -133,7 +137,12 @@ impl Pool {
             match timeout(bounds.response, sender.try_send_request(request)).await {
                 Err(_) => return Err(UpstreamError::Slow("response")),
                 Ok(Ok(response)) => {
-                    let lease = Lease { pool: Rc::downgrade(self), upstream: upstream.clone(), sender: Some(sender), keep: bounds.idle };
+                    let lease = Lease {
+                        pool: Rc::downgrade(self),
+                        upstream: upstream.clone(),
+                        sender: Some(sender),
+                        keep: bounds.idle,
+                    };
                     return Ok((response, lease));
                 }
                 Ok(Err(mut failed)) => {
@@ -156,7 +165,9 @@ impl Pool {
             if age > IDLE_LIFE_US || idle.sender.is_closed() {
                 continue;
             }
-            if idle.sender.is_ready() || matches!(timeout(Duration::from_millis(20), idle.sender.ready()).await, Ok(Ok(()))) {
+            if idle.sender.is_ready()
+                || matches!(timeout(Duration::from_millis(20), idle.sender.ready()).await, Ok(Ok(())))
+            {
                 return Some(idle.sender);
             }
         }
@@ -164,12 +175,15 @@ impl Pool {
 
     async fn connect(&self, upstream: &UpstreamUrl, within: Duration) -> Result<Sender, UpstreamError> {
         let connecting = async {
-            let stream = TcpStream::connect((upstream.host.trim_matches(['[', ']']), upstream.port)).await.map_err(|error| error.to_string())?;
+            let stream = TcpStream::connect((upstream.host.trim_matches(['[', ']']), upstream.port))
+                .await
+                .map_err(|error| error.to_string())?;
             let _ = stream.set_nodelay(true);
             if !upstream.tls {
                 return handshake(TokioIo::new(stream)).await;
             }
-            let name = ServerName::try_from(upstream.host.trim_matches(['[', ']']).to_owned()).map_err(|error| error.to_string())?;
+            let name = ServerName::try_from(upstream.host.trim_matches(['[', ']']).to_owned())
+                .map_err(|error| error.to_string())?;
             let stream = self.tls.connect(name, stream).await.map_err(|error| error.to_string())?;
             handshake(TokioIo::new(stream)).await
         };
@@ -187,7 +201,10 @@ impl Pool {
         let now = self.clock.monotonic();
         if let Some(list) = idle.get_mut(upstream) {
             // The oldest stand first: those past their time go.
-            let stale = list.iter().take_while(|old| now.0.saturating_sub(old.since.0) > IDLE_LIFE_US || old.sender.is_closed()).count();
+            let stale = list
+                .iter()
+                .take_while(|old| now.0.saturating_sub(old.since.0) > IDLE_LIFE_US || old.sender.is_closed())
+                .count();
             list.drain(..stale);
             if list.len() < keep {
                 list.push(Idle { sender, since: now });

@@ -115,7 +115,8 @@ fn kept_applications(folder: &DataFolder) -> Option<BTreeMap<String, DemoApp>> {
 /// The applications, with ids that the configuration may name before they exist.
 pub fn applications(folder: &DataFolder, rng: &dyn Rng) -> BTreeMap<String, DemoApp> {
     let kept = kept_applications(folder).unwrap_or_default();
-    let wanted = [(ACME, "Acme Weather App", "pro"), (BOLT, "Bolt Logistics", "free"), ("gateway", "API Gateway", "pro")];
+    let wanted =
+        [(ACME, "Acme Weather App", "pro"), (BOLT, "Bolt Logistics", "free"), ("gateway", "API Gateway", "pro")];
     wanted
         .into_iter()
         .map(|(short, name, plan)| {
@@ -151,7 +152,9 @@ impl Builder<'_> {
             clients.insert(id.to_owned(), self.client(id, app, policy, &applications).await?);
         }
         let mut users = BTreeMap::new();
-        for (short, email, name, role) in [("alice", ALICE, "Alice Example", "customer"), ("operator", OPERATOR, "Olga Operator", ROLE)] {
+        for (short, email, name, role) in
+            [("alice", ALICE, "Alice Example", "customer"), ("operator", OPERATOR, "Olga Operator", ROLE)]
+        {
             users.insert(short.to_owned(), self.user(short, email, name, role).await?);
         }
         let state = State {
@@ -184,7 +187,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    async fn key(&self, short: &str, label: &str, apps: &BTreeMap<String, DemoApp>) -> Result<Zeroizing<String>, Failure> {
+    async fn key(
+        &self,
+        short: &str,
+        label: &str,
+        apps: &BTreeMap<String, DemoApp>,
+    ) -> Result<Zeroizing<String>, Failure> {
         let app = apps.get(short).map(|app| app.id.to_string()).unwrap_or_default();
         if let Some(text) = self.kept.as_ref().and_then(|state| state.api_keys.get(short)) {
             let id = ApiKey::parse(text).map(|key| key.id().clone());
@@ -205,7 +213,15 @@ impl Builder<'_> {
         let mobile = ClientPolicy {
             name: Some("Acme Weather for iOS".to_owned()),
             redirect_uris: loopback.clone(),
-            scopes: strings(&["openid", "profile", "email", "offline_access", "orders:read", "reports:read", "transfer:write"]),
+            scopes: strings(&[
+                "openid",
+                "profile",
+                "email",
+                "offline_access",
+                "orders:read",
+                "reports:read",
+                "transfer:write",
+            ]),
             resources: Some(vec![self.urls.gate.clone()]),
             ..ClientPolicy::default()
         };
@@ -242,10 +258,17 @@ impl Builder<'_> {
         ]
     }
 
-    async fn client(&self, id: &str, app: &str, policy: ClientPolicy, apps: &BTreeMap<String, DemoApp>) -> Result<DemoClient, Failure> {
+    async fn client(
+        &self,
+        id: &str,
+        app: &str,
+        policy: ClientPolicy,
+        apps: &BTreeMap<String, DemoApp>,
+    ) -> Result<DemoClient, Failure> {
         let by = By::system();
         let app = apps.get(app).map(|app| app.id.to_string()).unwrap_or_default();
-        let kept = self.kept.as_ref().and_then(|state| state.clients.get(id)).and_then(|client| client.client_secret.clone());
+        let kept =
+            self.kept.as_ref().and_then(|state| state.clients.get(id)).and_then(|client| client.client_secret.clone());
         let (view, client_secret) = if self.operator.show_client(id).await.is_ok() {
             let view = self.operator.change_client(&by, id, policy).await?;
             let lost = kept.is_none() && view.secrets > 0;
@@ -253,7 +276,10 @@ impl Builder<'_> {
             (view, secret)
         } else {
             (self.say)(&format!("OAuth client `{id}`"));
-            let made = self.operator.create_client(&by, NewClient { app, id: Some(ClientId::parse(id).map_err(Failure::plain)?), policy }).await?;
+            let made = self
+                .operator
+                .create_client(&by, NewClient { app, id: Some(ClientId::parse(id).map_err(Failure::plain)?), policy })
+                .await?;
             (made.client, made.client_secret)
         };
         Ok(DemoClient {

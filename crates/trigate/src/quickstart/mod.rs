@@ -12,7 +12,7 @@ use crate::{
     config, logging,
     operator::{
         cert::ensure_ca,
-        folder::{DataFolder, write_private, write_public},
+        folder::{DataFolder, write_private},
     },
     wiring::{Machine, Running, Server},
 };
@@ -61,7 +61,10 @@ pub async fn run(options: Options) -> Result<(), Failure> {
 pub fn print_tour(data: &std::path::Path) -> Result<(), Failure> {
     let folder = DataFolder::at(data);
     let state = demo::kept(&folder).ok_or_else(|| {
-        Failure::new(format!("there is no demo in `{}`", data.display()), "start one with `trigate quickstart`, or name its folder with --data")
+        Failure::new(
+            format!("there is no demo in `{}`", data.display()),
+            "start one with `trigate quickstart`, or name its folder with --data",
+        )
     })?;
     crate::cli::print_line(&tour::render(&state));
     Ok(())
@@ -105,7 +108,7 @@ fn prepare(folder: &DataFolder, port_base: Option<u16>, machine: &Machine) -> Re
     if known != Some(ports) {
         step("a configuration: trigate.toml");
         let apps = demo::applications(folder, &*machine.rng);
-        write_public(&folder.config(), configuration::toml(&ports, &apps).as_bytes())?;
+        write_private(&folder.config(), configuration::toml(&ports, &apps).as_bytes())?;
         // The ids in it must be found again by what comes later.
         demo::keep_applications(folder, &apps)?;
         let _ = fs::remove_file(folder.operator());
@@ -124,7 +127,8 @@ fn earlier_ports(folder: &DataFolder) -> Result<Option<Ports>, Failure> {
     }
     let config = config::load(&folder.config()).map_err(Failure::plain)?;
     let server = &config.file.server;
-    let sample = config.file.upstreams.get("sample").and_then(|url| url::Url::parse(url).ok()).and_then(|url| url.port());
+    let sample =
+        config.file.upstreams.get("sample").and_then(|url| url::Url::parse(url).ok()).and_then(|url| url.port());
     match (server.mtls, sample) {
         (Some(mtls), Some(sample)) => Ok(Some(Ports {
             gate: server.gate.port(),
@@ -140,7 +144,13 @@ fn earlier_ports(folder: &DataFolder) -> Result<Option<Ports>, Failure> {
     }
 }
 
-async fn furnish(folder: &DataFolder, running: &Running, machine: &Machine, ports: Ports, stopped: watch::Receiver<bool>) -> Result<State, Failure> {
+async fn furnish(
+    folder: &DataFolder,
+    running: &Running,
+    machine: &Machine,
+    ports: Ports,
+    stopped: watch::Receiver<bool>,
+) -> Result<State, Failure> {
     sample_api::serve(([127, 0, 0, 1], ports.sample).into(), stopped).await?;
     if !folder.operator().is_file() {
         step("an operator's key for the command line: operator.json");

@@ -89,11 +89,15 @@ async fn reports(headers: HeaderMap) -> Json<Value> {
 }
 
 async fn inventory(headers: HeaderMap) -> Json<Value> {
-    Json(json!({ "umbrellas": 12, "asked_by_service": told(&headers, "x-trigate-client"), "kind": told(&headers, "x-trigate-subject-kind") }))
+    Json(
+        json!({ "umbrellas": 12, "asked_by_service": told(&headers, "x-trigate-client"), "kind": told(&headers, "x-trigate-subject-kind") }),
+    )
 }
 
 async fn ship(headers: HeaderMap) -> Json<Value> {
-    Json(json!({ "shipped": true, "machine": told(&headers, "x-trigate-machine"), "service": told(&headers, "x-trigate-client") }))
+    Json(
+        json!({ "shipped": true, "machine": told(&headers, "x-trigate-machine"), "service": told(&headers, "x-trigate-client") }),
+    )
 }
 
 async fn transfer(headers: HeaderMap) -> Json<Value> {

@@ -225,7 +225,10 @@ trigate audit verify
 
 /// The tour for a terminal.
 pub fn render(state: &State) -> String {
-    let mut text = format!("A guided tour in {} steps. Paste each block into another terminal (bash, curl, openssl).\n", STEPS.len());
+    let mut text = format!(
+        "A guided tour in {} steps. Paste each block into another terminal (bash, curl, openssl).\n",
+        STEPS.len()
+    );
     for (at, step) in STEPS.iter().enumerate() {
         let _ = write!(text, "\n── {}. {} ──\n{}\n\n{}\n", at + 1, step.title, step.shows, block(state, step));
     }
@@ -251,7 +254,12 @@ fn source(state: &State) -> String {
 pub fn script(state: &State) -> String {
     let mut text = "#!/usr/bin/env bash\n# The whole tour, as `trigate quickstart` prints it.\n".to_owned();
     for (at, step) in STEPS.iter().enumerate() {
-        let _ = write!(text, "\necho; echo {}\n(\n{}\n)\n", quote(&format!("== {}. {}", at + 1, step.title)), block(state, step));
+        let _ = write!(
+            text,
+            "\necho; echo {}\n(\n{}\n)\n",
+            quote(&format!("== {}. {}", at + 1, step.title)),
+            block(state, step)
+        );
     }
     text
 }
@@ -259,7 +267,9 @@ pub fn script(state: &State) -> String {
 /// `tour.env`: mode 0600, since it holds the demo's secrets.
 pub fn environment(state: &State, program: &Path) -> String {
     let key = |short: &str| state.api_keys.get(short).map_or("", |key| key.as_str());
-    let secret = |id: &str| state.clients.get(id).and_then(|client| client.client_secret.as_ref()).map_or("", |secret| secret.as_str());
+    let secret = |id: &str| {
+        state.clients.get(id).and_then(|client| client.client_secret.as_ref()).map_or("", |secret| secret.as_str())
+    };
     let alice = state.users.get("alice").map_or("", |user| user.password.as_str());
     let path = |path: &Path| quote(&path.display().to_string());
     format!(

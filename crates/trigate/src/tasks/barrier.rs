@@ -59,8 +59,11 @@ impl Barrier {
 
     async fn elsewhere(&self, position: Position) -> Result<(), PropagationError> {
         loop {
-            let holders = self.system.holders().await.map_err(|error| PropagationError::Unconfirmed(error.to_string()))?;
-            let behind = holders.iter().any(|holder| holder.node != self.node && holder.remaining_ms > 0 && holder.applied < position);
+            let holders =
+                self.system.holders().await.map_err(|error| PropagationError::Unconfirmed(error.to_string()))?;
+            let behind = holders
+                .iter()
+                .any(|holder| holder.node != self.node && holder.remaining_ms > 0 && holder.applied < position);
             if !behind {
                 return Ok(());
             }

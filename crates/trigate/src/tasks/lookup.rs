@@ -54,7 +54,8 @@ impl Fetch for DeskFetch {
         max_bytes: usize,
     ) -> Result<Fetched, FetchError> {
         let (inner, address) = (Arc::clone(&self.inner), url.to_owned());
-        let form: Vec<(String, String)> = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let form: Vec<(String, String)> =
+            form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let basic = basic.map(|(name, secret)| (name.to_owned(), zeroize::Zeroizing::new(secret.to_owned())));
         let asked = self.desk.spawn(async move {
             let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

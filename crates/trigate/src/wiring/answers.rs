@@ -32,7 +32,9 @@ impl Extras for IssuerExtras {
         let facts = permit.facts();
         let subject = facts.user.as_ref().map(ToString::to_string).or_else(|| facts.machine.clone());
         let subject = subject.or_else(|| facts.client.as_ref().map(ToString::to_string));
-        let subject = subject.or_else(|| facts.application.as_ref().map(ToString::to_string)).unwrap_or_else(|| "anonymous".to_owned());
+        let subject = subject
+            .or_else(|| facts.application.as_ref().map(ToString::to_string))
+            .unwrap_or_else(|| "anonymous".to_owned());
         let mut claims = serde_json::Map::new();
         if let Ok(serde_json::Value::Object(facts)) = serde_json::to_value(facts) {
             claims.extend(facts.into_iter().filter(|(name, _)| name != "issuer" && name != "policies"));

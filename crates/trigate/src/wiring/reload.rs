@@ -59,7 +59,9 @@ impl Reload {
         let tls = load_tls(&config)?;
         check_files(&road.rules)?;
         let (old, new) = (&current.file.server, &config.file.server);
-        if (old.gate, old.issuer, old.desk, old.mtls, &old.store) != (new.gate, new.issuer, new.desk, new.mtls, &new.store) {
+        if (old.gate, old.issuer, old.desk, old.mtls, &old.store)
+            != (new.gate, new.issuer, new.desk, new.mtls, &new.store)
+        {
             tracing::warn!("listeners and store are as they were: changing them needs a restart");
         }
         load_issuers(&self.issuers, &road.rules)?;
@@ -117,15 +119,18 @@ fn read_key_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
 
 fn check_files(rules: &trigate_gates::Rules) -> Result<(), String> {
     for (_, path) in key_files(rules) {
-        trigate_core::jose::Jwks::parse(&read_key_file(path)?).map_err(|error| format!("the key set `{}`: {error}", path.display()))?;
+        trigate_core::jose::Jwks::parse(&read_key_file(path)?)
+            .map_err(|error| format!("the key set `{}`: {error}", path.display()))?;
     }
     Ok(())
 }
 
-fn load_issuers(issuers: &Issuers, rules: &trigate_gates::Rules) -> Result<(), String> {
+pub(crate) fn load_issuers(issuers: &Issuers, rules: &trigate_gates::Rules) -> Result<(), String> {
     issuers.load(rules);
     for (issuer, path) in key_files(rules) {
-        issuers.put_file(issuer, &read_key_file(path)?).map_err(|error| format!("the key set `{}`: {error}", path.display()))?;
+        issuers
+            .put_file(issuer, &read_key_file(path)?)
+            .map_err(|error| format!("the key set `{}`: {error}", path.display()))?;
     }
     Ok(())
 }
@@ -141,6 +146,8 @@ pub fn upstream_tls() -> Result<Arc<rustls::ClientConfig>, StartError> {
     let mut roots = rustls::RootCertStore::empty();
     let (_, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(StartError::of)?;
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(StartError::of)?;
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }

@@ -42,7 +42,10 @@ fn check_private(path: &std::path::Path) -> Result<(), StartError> {
     if let Ok(metadata) = std::fs::metadata(path) {
         use std::os::unix::fs::PermissionsExt as _;
         if metadata.permissions().mode() & 0o077 != 0 {
-            return Err(StartError(format!("the master key `{0}` can be read by others\n  help: chmod 600 {0}", path.display())));
+            return Err(StartError(format!(
+                "the master key `{0}` can be read by others\n  help: chmod 600 {0}",
+                path.display()
+            )));
         }
     }
     Ok(())
@@ -50,20 +53,30 @@ fn check_private(path: &std::path::Path) -> Result<(), StartError> {
 
 /// The key that signs the audit trail's checkpoints: in the store, sealed, made on first use. Offline commands verify by
 /// its public part.
-pub async fn load_checkpoint_key(store: &dyn TenantStore, seal: &dyn Seal, machine: &Machine) -> Result<Arc<SigningKey>, StartError> {
+pub async fn load_checkpoint_key(
+    store: &dyn TenantStore,
+    seal: &dyn Seal,
+    machine: &Machine,
+) -> Result<Arc<SigningKey>, StartError> {
     const NAME: &str = "audit_checkpoint";
     let fresh = SigningKey::generate(Algorithm::EdDSA, NAME).and_then(|key| key.to_pkcs8()).map_err(StartError::of)?;
     let context = format!("secret:{}:{NAME}", TenantId::default_tenant());
     let act = Act::new(&*machine.clock, &*machine.rng, Actor::System, "secret.create", NAME);
     let stored = store.load_or_create_secret(act, NAME, seal.seal(&context, &fresh)).await.map_err(StartError::of)?;
     let der = seal.open(&context, &stored.gives_only()).map_err(|error| {
-        StartError(format!("the audit checkpoint key: {error}\n  help: start with the master key that this store was made with"))
+        StartError(format!(
+            "the audit checkpoint key: {error}\n  help: start with the master key that this store was made with"
+        ))
     })?;
     SigningKey::from_pkcs8(Algorithm::EdDSA, NAME, &der).map(Arc::new).map_err(StartError::of)
 }
 
 /// The public parts of every key that signed checkpoints of this store's trail, for offline verification.
-pub async fn checkpoint_keys(config: &Config, rng: &Arc<dyn Rng>, store: &dyn TenantStore) -> Result<Vec<VerifyingKey>, StartError> {
+pub async fn checkpoint_keys(
+    config: &Config,
+    rng: &Arc<dyn Rng>,
+    store: &dyn TenantStore,
+) -> Result<Vec<VerifyingKey>, StartError> {
     let machine = Machine { clock: Arc::new(SystemClock::new()), rng: Arc::clone(rng) };
     let seal = load_master_key(config, Arc::clone(rng))?;
     let key = load_checkpoint_key(store, &*seal, &machine).await?;

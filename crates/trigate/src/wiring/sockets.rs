@@ -66,7 +66,9 @@ impl Sockets {
     }
 
     pub(super) fn urls(&self, config: &Config) -> Urls {
-        let own = |url: &Option<String>, address: SocketAddr| url.clone().unwrap_or_else(|| format!("http://localhost:{}", address.port()));
+        let own = |url: &Option<String>, address: SocketAddr| {
+            url.clone().unwrap_or_else(|| format!("http://localhost:{}", address.port()))
+        };
         Urls {
             gate: own(&config.file.server.url, self.gate.address),
             issuer: own(&config.file.issuer.url, self.issuer.address),
@@ -74,7 +76,14 @@ impl Sockets {
         }
     }
 
-    pub(super) fn serve(self, config: &Config, reload: &Reload, road: RoadParts, inside: InsideParts, stop: &tasks::Stop) -> Result<Threads, StartError> {
+    pub(super) fn serve(
+        self,
+        config: &Config,
+        reload: &Reload,
+        road: RoadParts,
+        inside: InsideParts,
+        stop: &tasks::Stop,
+    ) -> Result<Threads, StartError> {
         let bounds = Bounds::of(&config.file.limits, self.cores);
         let mtls = self.mtls.as_ref().map(|listening| listening.address);
         let mut secure = self.mtls.map(|listening| listening.sockets).unwrap_or_default().into_iter();
@@ -86,7 +95,12 @@ impl Sockets {
             let handle = thread.spawn(move || on_core(serve_road(road, plain, secure, bounds, stop)));
             handles.push(handle.map_err(StartError::of)?);
         }
-        let recorder = Recorders { audit: road.audit, clock: road.clock, node: config.file.server.node.clone(), metrics: road.metrics };
+        let recorder = Recorders {
+            audit: road.audit,
+            clock: road.clock,
+            node: config.file.server.node.clone(),
+            metrics: road.metrics,
+        };
         let (issuer, desk) = (self.issuer.sockets, self.desk.sockets);
         let (bounds, stop) = (Bounds::of(&config.file.limits, 1), stop.clone());
         let thread = std::thread::Builder::new().name("desk-io".into());
@@ -113,7 +127,13 @@ struct Recorders {
 
 impl Recorders {
     fn of(&self, listener: &'static str) -> Rc<Recorder> {
-        Rc::new(Recorder::new(Arc::clone(&self.audit), Arc::clone(&self.clock), &self.node, listener, Arc::clone(&self.metrics)))
+        Rc::new(Recorder::new(
+            Arc::clone(&self.audit),
+            Arc::clone(&self.clock),
+            &self.node,
+            listener,
+            Arc::clone(&self.metrics),
+        ))
     }
 }
 
@@ -161,7 +181,15 @@ async fn serve_inside(
     stop: tasks::Stop,
 ) {
     let issuer_routes = trigate_issuer::router(Arc::clone(&parts.issuer));
-    let issuer_side = inside(&parts, &parts.issuer_rules, Guarded::Only(&["/oauth/userinfo"]), userinfo(&parts.issuer), issuer_routes, recorders.of("issuer"), &recorders);
+    let issuer_side = inside(
+        &parts,
+        &parts.issuer_rules,
+        Guarded::Only(&["/oauth/userinfo"]),
+        userinfo(&parts.issuer),
+        issuer_routes,
+        recorders.of("issuer"),
+        &recorders,
+    );
     let desk_side = inside(
         &parts,
         &parts.desk_rules,
@@ -175,7 +203,12 @@ async fn serve_inside(
         let (bounds, stop) = (Arc::clone(&bounds), stop.clone());
         async move {
             for socket in sockets {
-                let core = Core { handler: Rc::clone(&handler), bounds: Arc::clone(&bounds), recorder: Rc::clone(&handler.recorder), mode: Mode::Plain };
+                let core = Core {
+                    handler: Rc::clone(&handler),
+                    bounds: Arc::clone(&bounds),
+                    recorder: Rc::clone(&handler.recorder),
+                    mode: Mode::Plain,
+                };
                 if let Err(error) = edge::accept(socket, core, stop.clone()).await {
                     tracing::error!(%error, "a listener of the desk ended");
                 }

@@ -43,14 +43,17 @@ async fn g03_transfer_encoding_has_one_reading() {
     let old = format!("POST /open/x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}");
     check(&t, "te in 1.0", old.as_bytes()).await;
     for size in ["0x3", "+3", "3_", "_3", " 3", "3 g", "ffffffffffffffff3", "-1", "", "3;\n", "\u{663}"] {
-        let request = format!("POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nabc\r\n0\r\n\r\n{SMUGGLED}");
+        let request = format!(
+            "POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nabc\r\n0\r\n\r\n{SMUGGLED}"
+        );
         t.upstream.forget();
         let replies = t.gate().raw(request.as_bytes()).await;
         assert!(replies.len() <= 1 && replies.iter().all(|reply| reply.status >= 400), "{size:?}: {replies:?}");
         assert!(t.upstream.seen().iter().all(|seen| !seen.path().contains("smuggled")), "{size:?}");
     }
     // Lines that end in a bare LF: refused, or read as the same one request.
-    check(&t, "lf in chunk", b"POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n").await;
+    check(&t, "lf in chunk", b"POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n")
+        .await;
     let clean = t.gate().raw(b"POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n").await;
     assert_eq!(clean[0].status, 200);
     t.stop().await;
@@ -61,8 +64,18 @@ async fn g04_content_length_has_one_reading() {
     let t = TestTrigate::start().await;
     let mut refused = 0;
     for lengths in [
-        vec!["3", "5"], vec!["3, 5"], vec!["+3"], vec!["-1"], vec!["0x3"], vec![""], vec!["3\0"], vec!["3 3"], vec!["3.0"], vec!["\u{b3}"],
-        vec!["99999999999999999999999"], vec!["3,"],
+        vec!["3", "5"],
+        vec!["3, 5"],
+        vec!["+3"],
+        vec!["-1"],
+        vec!["0x3"],
+        vec![""],
+        vec!["3\0"],
+        vec!["3 3"],
+        vec!["3.0"],
+        vec!["\u{b3}"],
+        vec!["99999999999999999999999"],
+        vec!["3,"],
     ] {
         let lines: String = lengths.iter().map(|length| format!("Content-Length: {length}\r\n")).collect();
         let request = format!("POST /open/x HTTP/1.1\r\nHost: a\r\n{lines}\r\nabc{SMUGGLED}");
@@ -81,7 +94,8 @@ async fn g04_content_length_has_one_reading() {
 async fn g05_nothing_after_an_upgrade_is_a_request() {
     let t = TestTrigate::start().await;
     for upgrade in ["websocket", "h2c", "foo/2"] {
-        let request = format!("GET /open/x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n{SMUGGLED}");
+        let request =
+            format!("GET /open/x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n{SMUGGLED}");
         let (replies, closed) = t.gate().raw_closed(request.as_bytes()).await;
         assert_eq!((replies.len(), replies[0].status, closed), (1, 501, true), "{upgrade}");
     }
@@ -114,7 +128,9 @@ async fn g09_a_request_names_one_host() {
         assert_eq!(replies[0].status, 400, "{target} {hosts:?}");
     }
     assert!(t.upstream.seen().is_empty());
-    for (target, hosts) in [("/open/x", "Host: A.Example.:8080\r\n"), ("http://a.example/open/x", "Host: a.example\r\n")] {
+    for (target, hosts) in
+        [("/open/x", "Host: A.Example.:8080\r\n"), ("http://a.example/open/x", "Host: a.example\r\n")]
+    {
         assert_eq!(t.gate().raw(get(target, hosts).as_bytes()).await[0].status, 200, "{target} {hosts:?}");
         let seen = t.upstream.last();
         assert_eq!((seen.path(), seen.header("x-forwarded-host")), ("/open/x", Some("a.example")));

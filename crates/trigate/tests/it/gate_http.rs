@@ -14,7 +14,10 @@ async fn a_key_names_an_application_and_a_token_a_user() {
 
     let whoami = t.get("/.trigate/whoami", &key).await;
     let who = whoami.json();
-    assert_eq!((who["client"].as_str(), who["plan"].as_str(), who["user"].is_null()), (Some("Acme Weather App"), Some("pro"), true));
+    assert_eq!(
+        (who["client"].as_str(), who["plan"].as_str(), who["user"].is_null()),
+        (Some("Acme Weather App"), Some("pro"), true)
+    );
 
     let refused = t.get("/api/users/me/orders", &key).await;
     assert_eq!(refused.status, 401);
@@ -42,8 +45,13 @@ async fn a_key_names_an_application_and_a_token_a_user() {
 async fn g01_identity_headers_of_a_client_never_arrive() {
     let t = TestTrigate::start().await;
     let lies = [
-        ("X-Trigate-User", "usr_1"), ("x_trigate_user", "usr_2"), ("X-Trigate-Application", "app_1"), ("X-TRIGATE-ROLES", "admin"),
-        ("x-trigate-user", "usr_3"), ("X-Trigate-Request-Id", "req_1"), ("X-Trigate-Assertion", "e30.e30.x"),
+        ("X-Trigate-User", "usr_1"),
+        ("x_trigate_user", "usr_2"),
+        ("X-Trigate-Application", "app_1"),
+        ("X-TRIGATE-ROLES", "admin"),
+        ("x-trigate-user", "usr_3"),
+        ("X-Trigate-Request-Id", "req_1"),
+        ("X-Trigate-Assertion", "e30.e30.x"),
     ];
     let mut keyed = lies.to_vec();
     keyed.push(("x-api-key", &t.acme.key));
@@ -64,12 +72,24 @@ async fn g01_identity_headers_of_a_client_never_arrive() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g02_connection_cannot_take_the_gates_headers_away() {
     let t = TestTrigate::start().await;
-    for named in ["X-Trigate-Application", "x-trigate-application, x-trigate-request-id", "X-Api-Key", "X-Forwarded-For", "Authorization, host"] {
-        let request = format!("GET /api/weather HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {}\r\nConnection: close, {named}\r\n\r\n", t.acme.key);
+    for named in [
+        "X-Trigate-Application",
+        "x-trigate-application, x-trigate-request-id",
+        "X-Api-Key",
+        "X-Forwarded-For",
+        "Authorization, host",
+    ] {
+        let request = format!(
+            "GET /api/weather HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {}\r\nConnection: close, {named}\r\n\r\n",
+            t.acme.key
+        );
         assert_eq!(t.gate().raw(request.as_bytes()).await[0].status, 200, "{named}");
         let seen = t.upstream.last();
         assert_eq!(seen.header("x-trigate-application"), Some(t.acme.id.as_str()), "{named}");
-        assert!(seen.header("x-trigate-request-id").is_some() && seen.header("x-forwarded-for") == Some("127.0.0.1"), "{named}");
+        assert!(
+            seen.header("x-trigate-request-id").is_some() && seen.header("x-forwarded-for") == Some("127.0.0.1"),
+            "{named}"
+        );
     }
     t.stop().await;
 }
@@ -78,15 +98,33 @@ async fn g02_connection_cannot_take_the_gates_headers_away() {
 async fn g06_g07_g08_one_path_is_judged_and_forwarded() {
     let t = TestTrigate::start().await;
     for path in [
-        "/open//x", "/open/./x", "/open/../api/weather", "/open/%2e%2e/api/weather", "/open/x%2fy", "/open/x%5cy", "/open/x\\y", "/open/x;y",
-        "/open/..;/api", "/open/%00", "/open/%252e%252e/x", "/open/%c0%ae", "/open/%ff", "/open/%",
+        "/open//x",
+        "/open/./x",
+        "/open/../api/weather",
+        "/open/%2e%2e/api/weather",
+        "/open/x%2fy",
+        "/open/x%5cy",
+        "/open/x\\y",
+        "/open/x;y",
+        "/open/..;/api",
+        "/open/%00",
+        "/open/%252e%252e/x",
+        "/open/%c0%ae",
+        "/open/%ff",
+        "/open/%",
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!(t.gate().raw(request.as_bytes()).await[0].status, 400, "{path}");
     }
     assert!(t.upstream.seen().is_empty());
     // Case counts; a query or an encoded mark never ends a path early.
-    for (path, status) in [("/OPEN/x", 404), ("/api/weather?/open/x", 401), ("/api/weather%3f/open", 404), ("/api/weather%23/open", 404), ("/api/weather/", 401)] {
+    for (path, status) in [
+        ("/OPEN/x", 404),
+        ("/api/weather?/open/x", 401),
+        ("/api/weather%3f/open", 404),
+        ("/api/weather%23/open", 404),
+        ("/api/weather/", 401),
+    ] {
         assert_eq!(t.get(path, &[]).await.status, status, "{path}");
     }
     assert_eq!(t.get("/open/%61%7e?a=%2e%2e", &[]).await.status, 200);
@@ -98,10 +136,20 @@ async fn g06_g07_g08_one_path_is_judged_and_forwarded() {
 async fn g10_g11_m10_words_of_other_proxies_are_removed() {
     let t = TestTrigate::start().await;
     let lies = [
-        ("x-original-url", "/api/weather"), ("x-rewrite-url", "/api/weather"), ("x-forwarded-uri", "/admin"), ("x-forwarded-method", "DELETE"),
-        ("x-forwarded-prefix", "/admin"), ("x-forwarded-host", "evil.test"), ("x-forwarded-proto", "gopher"), ("x-forwarded-for", "6.6.6.6"),
-        ("x-http-method-override", "DELETE"), ("client-cert", ":evil:"), ("x-ssl-client-cert", "evil"), ("x-forwarded-client-cert", "evil"),
-        ("forwarded", "for=6.6.6.6"), ("x-real-ip", "6.6.6.6"),
+        ("x-original-url", "/api/weather"),
+        ("x-rewrite-url", "/api/weather"),
+        ("x-forwarded-uri", "/admin"),
+        ("x-forwarded-method", "DELETE"),
+        ("x-forwarded-prefix", "/admin"),
+        ("x-forwarded-host", "evil.test"),
+        ("x-forwarded-proto", "gopher"),
+        ("x-forwarded-for", "6.6.6.6"),
+        ("x-http-method-override", "DELETE"),
+        ("client-cert", ":evil:"),
+        ("x-ssl-client-cert", "evil"),
+        ("x-forwarded-client-cert", "evil"),
+        ("forwarded", "for=6.6.6.6"),
+        ("x-real-ip", "6.6.6.6"),
     ];
     assert_eq!(t.get("/open/x", &lies).await.status, 200);
     let seen = t.upstream.last();
@@ -109,7 +157,10 @@ async fn g10_g11_m10_words_of_other_proxies_are_removed() {
         assert!(seen.headers.iter().all(|(_, value)| value != lie), "{name}");
     }
     assert_eq!(seen.line, "GET /open/x HTTP/1.1");
-    assert_eq!((seen.header("x-forwarded-for"), seen.header("x-forwarded-proto"), seen.header("x-forwarded-host")), (Some("127.0.0.1"), Some("http"), Some("localhost")));
+    assert_eq!(
+        (seen.header("x-forwarded-for"), seen.header("x-forwarded-proto"), seen.header("x-forwarded-host")),
+        (Some("127.0.0.1"), Some("http"), Some("localhost"))
+    );
     t.stop().await;
 }
 
@@ -132,18 +183,40 @@ async fn g13_preflights_are_answered_by_policy() {
     let t = TestTrigate::start().await;
     let ask = |origin: &'static str| {
         let gate = t.gate();
-        async move { gate.send("OPTIONS", "/api/users/me/orders", &[("origin", origin), ("access-control-request-method", "GET")], b"").await }
+        async move {
+            gate.send(
+                "OPTIONS",
+                "/api/users/me/orders",
+                &[("origin", origin), ("access-control-request-method", "GET")],
+                b"",
+            )
+            .await
+        }
     };
     let known = ask("https://app.example").await;
     assert_eq!((known.status, known.header("access-control-allow-origin")), (204, Some("https://app.example")));
     assert_eq!(known.header("access-control-allow-credentials"), Some("true"));
     assert!(known.body.is_empty());
-    for origin in ["null", "https://evil-app.example", "https://app.example.evil.test", "http://app.example", "https://APP.example"] {
+    for origin in [
+        "null",
+        "https://evil-app.example",
+        "https://app.example.evil.test",
+        "http://app.example",
+        "https://APP.example",
+    ] {
         let unknown = ask(origin).await;
         assert!(unknown.header("access-control-allow-origin").is_none() && unknown.body.is_empty(), "{origin}");
     }
     // A route without a policy answers no preflight.
-    let none = t.gate().send("OPTIONS", "/api/both", &[("origin", "https://app.example"), ("access-control-request-method", "GET")], b"").await;
+    let none = t
+        .gate()
+        .send(
+            "OPTIONS",
+            "/api/both",
+            &[("origin", "https://app.example"), ("access-control-request-method", "GET")],
+            b"",
+        )
+        .await;
     assert!(none.status == 401 && none.header("access-control-allow-origin").is_none());
     assert!(t.upstream.seen().is_empty());
     // A refusal is readable for the known origin alone, so that its page can say what happened.
@@ -157,8 +230,14 @@ async fn g24_strange_bytes_make_one_escaped_record() {
     let t = TestTrigate::start().await;
     let long = format!("/open/{}", "a".repeat(7_000));
     assert_eq!(t.get(&long, &[("user-agent", "caf\u{e9}")]).await.status, 200);
-    assert_eq!(t.gate().raw(b"GET /open/x HTTP/1.1\r\nHost: a\r\nUser-Agent: \x1b[31mred\r\n\r\n").await[0].status, 400);
-    assert_eq!(t.gate().raw(b"GET /open/%0d%0aSet-Cookie:x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await[0].status, 400);
+    assert_eq!(
+        t.gate().raw(b"GET /open/x HTTP/1.1\r\nHost: a\r\nUser-Agent: \x1b[31mred\r\n\r\n").await[0].status,
+        400
+    );
+    assert_eq!(
+        t.gate().raw(b"GET /open/%0d%0aSet-Cookie:x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await[0].status,
+        400
+    );
     assert_eq!(t.gate().raw(b"GET /open/\x1b[31m HTTP/1.1\r\nHost: a\r\n\r\n").await[0].status, 400);
     for record in t.records() {
         let line = serde_json::to_string(&record).unwrap();
@@ -188,10 +267,12 @@ async fn an_api_that_fails_is_502_with_a_record() {
     assert_eq!(t.get("/open/broken", &[]).await.status, 502);
     let problem = t.get("/open/broken", &[]).await;
     assert_eq!(problem.header("content-type"), Some("application/problem+json"));
-    let completions = || t.records().into_iter().filter_map(|record| match record {
-        trigate_core::audit::Record::Completion(done) => Some((done.status, done.cut)),
-        _ => None,
-    });
+    let completions = || {
+        t.records().into_iter().filter_map(|record| match record {
+            trigate_core::audit::Record::Completion(done) => Some((done.status, done.cut)),
+            _ => None,
+        })
+    };
     assert_eq!(completions().collect::<Vec<_>>(), [(502, false); 3]);
     // A body that ends before its end is marked.
     let cut = t.gate().raw(b"GET /open/cut HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -252,7 +333,15 @@ async fn revoking_a_key_holds_from_the_answer_on() {
     assert_eq!(t.get("/api/weather", &key).await.status, 200);
     let token = format!("Bearer {}", t.operator_token().await);
     let body = serde_json::json!({ "kind": "key", "what": t.acme.key_id }).to_string();
-    let revoked = t.desk().send("POST", "/api/v1/revocations", &[("authorization", &token), ("content-type", "application/json")], body.as_bytes()).await;
+    let revoked = t
+        .desk()
+        .send(
+            "POST",
+            "/api/v1/revocations",
+            &[("authorization", &token), ("content-type", "application/json")],
+            body.as_bytes(),
+        )
+        .await;
     assert_eq!(revoked.status, 200, "{}", revoked.text());
     assert_eq!(t.get("/api/weather", &key).await.status, 401);
     assert_eq!(t.get("/api/weather", &[("x-api-key", &t.globex.key)]).await.status, 200);
@@ -265,7 +354,8 @@ async fn http2_comes_in_and_http1_goes_out() {
     let t = TestTrigate::start().await;
     let stream = tokio::net::TcpStream::connect(t.running.gate_addr).await.unwrap();
     let executor = hyper_util::rt::TokioExecutor::new();
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, hyper_util::rt::TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let ask = |path: &str, host: Option<&str>| {
         let mut request = http::Request::get(format!("http://localhost{path}")).header("x-api-key", &t.acme.key);
@@ -279,7 +369,10 @@ async fn http2_comes_in_and_http1_goes_out() {
         assert_eq!(reply.unwrap().status(), 200);
     }
     let seen = t.upstream.last();
-    assert_eq!((seen.line.as_str(), seen.header("x-trigate-application")), ("GET /api/weather?city=paris HTTP/1.1", Some(t.acme.id.as_str())));
+    assert_eq!(
+        (seen.line.as_str(), seen.header("x-trigate-application")),
+        ("GET /api/weather?city=paris HTTP/1.1", Some(t.acme.id.as_str()))
+    );
     // G16: the authority and a Host that differs.
     assert_eq!(sender.send_request(ask("/api/weather", Some("other"))).await.unwrap().status(), 400);
     assert_eq!(sender.send_request(ask("/api/both", None)).await.unwrap().status(), 401);

@@ -12,7 +12,10 @@ async fn handshake(t: &TestTrigate, identity: Option<(&str, &str)>) -> Option<Tl
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(t.folder().join("ca/ca.pem")).unwrap()).unwrap();
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
     let config = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
@@ -49,7 +52,8 @@ async fn ask(t: &TestTrigate, path: &str, identity: Option<(&str, &str)>) -> Opt
 }
 
 async fn issue(t: &TestTrigate, name: &str, days: u32) -> (String, String) {
-    let made = t.running.operator.issue_certificate(&By::system(), NewCertificate { name: name.into(), days }).await.unwrap();
+    let made =
+        t.running.operator.issue_certificate(&By::system(), NewCertificate { name: name.into(), days }).await.unwrap();
     (made.certificate.clone(), made.private_key.to_string())
 }
 
@@ -60,7 +64,10 @@ async fn m01_only_a_living_certificate_of_our_authority_is_a_machine() {
     let reply = ask(&t, "/api/machines", Some((&good.0, &good.1))).await.unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
     let seen = t.upstream.last();
-    assert_eq!((seen.header("x-trigate-machine"), seen.header("x-forwarded-proto")), (Some("spiffe://acme.test/billing"), Some("https")));
+    assert_eq!(
+        (seen.header("x-trigate-machine"), seen.header("x-forwarded-proto")),
+        (Some("spiffe://acme.test/billing"), Some("https"))
+    );
     let who = ask(&t, "/.trigate/whoami", Some((&good.0, &good.1))).await.unwrap().json();
     assert!(who["user"].is_null() && who["machine"] == "spiffe://acme.test/billing", "{who}");
 

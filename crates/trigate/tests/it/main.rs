@@ -10,6 +10,7 @@
 )]
 
 mod foreign;
+mod command_line;
 mod gate_framing;
 mod gate_http;
 mod gate_keys;

@@ -13,7 +13,11 @@ async fn the_three_doors_answer_and_close() {
     assert_eq!(found.json()["issuer"], t.running.urls.issuer);
     assert_eq!(t.get("/open/x", &[]).await.status, 200);
     let metrics = t.desk().send("GET", "/metrics", &[], b"").await;
-    assert!(metrics.text().contains("trigate_requests_total{route=\"open\",outcome=\"allowed\",reason=\"\"} 1"), "{}", metrics.text());
+    assert!(
+        metrics.text().contains("trigate_requests_total{route=\"open\",outcome=\"allowed\",reason=\"\"} 1"),
+        "{}",
+        metrics.text()
+    );
     let (gate, folder) = (t.gate(), t.stop().await);
     assert!(tokio::net::TcpStream::connect(gate.0).await.is_err());
     drop(folder);
@@ -26,7 +30,10 @@ async fn the_desk_is_behind_the_gates() {
     assert_eq!(stranger.status, 401);
     assert!(stranger.header("www-authenticate").unwrap().starts_with("Bearer"));
     // A token for the API is none for the desk, nor is a key.
-    for (name, value) in [("authorization", format!("Bearer {}", t.service_token("orders:read").await)), ("x-api-key", t.acme.key.clone())] {
+    for (name, value) in [
+        ("authorization", format!("Bearer {}", t.service_token("orders:read").await)),
+        ("x-api-key", t.acme.key.clone()),
+    ] {
         assert_eq!(t.desk().send("GET", "/api/v1/apps", &[(name, &value)], b"").await.status, 401);
     }
     let token = format!("Bearer {}", t.operator_token().await);
@@ -48,7 +55,8 @@ async fn userinfo_is_behind_the_gates() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_server_on_one_folder_is_refused() {
     let t = TestTrigate::start().await;
-    let refused = Server::start(config::load(&t.folder().join("trigate.toml")).unwrap()).await.err().unwrap().to_string();
+    let refused =
+        Server::start(config::load(&t.folder().join("trigate.toml")).unwrap()).await.err().unwrap().to_string();
     assert!(refused.contains("in use"), "{refused}");
     t.stop().await;
 }
@@ -78,7 +86,8 @@ async fn a14_reload_takes_the_new_file_or_keeps_the_old_rules() {
     assert_eq!(t.get("/open/x", &[]).await.status, 200);
     assert_eq!(t.get("/new", &[]).await.status, 404);
 
-    std::fs::write(&path, format!("{text}\n[[route]]\npath = \"/new\"\nupstream = \"sample\"\npublic = true\n")).unwrap();
+    std::fs::write(&path, format!("{text}\n[[route]]\npath = \"/new\"\nupstream = \"sample\"\npublic = true\n"))
+        .unwrap();
     t.running.reload().unwrap();
     assert_eq!(t.get("/new", &[]).await.status, 200);
     t.stop().await;

@@ -39,7 +39,9 @@ impl Quickstart {
             match said.recv_timeout(Duration::from_secs(1)) {
                 Ok(line) if line.starts_with("ready") => break,
                 Ok(line) => log.push_str(&format!("{line}\n")),
-                Err(_) => assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline, "not ready:\n{log}"),
+                Err(_) => {
+                    assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline, "not ready:\n{log}")
+                }
             }
         }
         // Nobody reads on; the pipe must not fill.
@@ -84,7 +86,8 @@ fn read_steps(printed: &[String]) -> Vec<(String, String)> {
     let mut lines = printed.iter();
     while let Some(line) = lines.next() {
         if let Some(title) = line.strip_prefix("── ") {
-            let block: Vec<&str> = lines.by_ref().skip(2).take_while(|line| !line.is_empty()).map(String::as_str).collect();
+            let block: Vec<&str> =
+                lines.by_ref().skip(2).take_while(|line| !line.is_empty()).map(String::as_str).collect();
             steps.push((title.trim_end_matches(" ──").to_owned(), block.join("\n")));
         }
     }
@@ -123,7 +126,9 @@ fn expectations(block: &str) -> Vec<Vec<&str>> {
 
 #[test]
 fn the_tour_works_as_printed_twice_and_after_a_restart() {
-    if Command::new("curl").arg("--version").output().is_err() || Command::new("openssl").arg("version").output().is_err() {
+    if Command::new("curl").arg("--version").output().is_err()
+        || Command::new("openssl").arg("version").output().is_err()
+    {
         eprintln!("SKIPPED: the tour needs curl and openssl");
         return;
     }

@@ -80,10 +80,13 @@ impl TestTrigate {
             trigate_core::port::Clock::now(&trigate::system::SystemClock::new()),
         )
         .unwrap();
-        let running = Server::start(config::load(&path).unwrap_or_else(|e| panic!("{e}"))).await.unwrap_or_else(|e| panic!("{e}"));
+        let running = Server::start(config::load(&path).unwrap_or_else(|e| panic!("{e}")))
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
         let operator = Arc::clone(&running.operator);
         let acme = make_application(&operator, &running, "Acme Weather App", "pro", "acme").await;
-        let machines = NewApp { name: "Machines".into(), plan: "free".into(), id: Some("app_machines".parse().unwrap()) };
+        let machines =
+            NewApp { name: "Machines".into(), plan: "free".into(), id: Some("app_machines".parse().unwrap()) };
         operator.create_app(&By::system(), machines).await.unwrap();
         let globex = make_application(&operator, &running, "Globex", "free", "globex").await;
         let account = NewAccount {
@@ -95,7 +98,10 @@ impl TestTrigate {
             id: None,
         };
         let alice = operator.create_user(&By::system(), account).await.unwrap();
-        let alice = Person { id: serde_json::to_value(&alice.user).unwrap()["id"].as_str().unwrap().to_owned(), email: "alice@example.com" };
+        let alice = Person {
+            id: serde_json::to_value(&alice.user).unwrap()["id"].as_str().unwrap().to_owned(),
+            email: "alice@example.com",
+        };
         let operator_secret = make_operator(&operator, &running).await;
         Self { running, upstream, acme, globex, alice, operator_secret, folder: Some(folder) }
     }
@@ -335,7 +341,8 @@ async fn make_application(operator: &Operator, running: &Running, name: &str, pl
 
 async fn make_operator(operator: &Operator, running: &Running) -> String {
     let by = By::system();
-    let app = operator.create_app(&by, NewApp { name: "Operators".into(), plan: "pro".into(), id: None }).await.unwrap();
+    let app =
+        operator.create_app(&by, NewApp { name: "Operators".into(), plan: "pro".into(), id: None }).await.unwrap();
     let policy = ClientPolicy {
         authentication: Some(ClientAuthentication::ClientSecretPost),
         grants: Some(vec![GrantType::ClientCredentials]),
@@ -372,11 +379,13 @@ pub async fn code_flow(issuer: &Wire, client: &str, email: &str, scopes: &str, r
     let login = start.header("location").unwrap_or_else(|| panic!("no way to the login: {}", start.text())).to_owned();
     let page = jar.get(issuer, path_of(&login)).await;
     let csrf = between(page.text(), "name=\"csrf\" value=\"", "\"");
-    let action = between(page.text(), "<form method=\"post\" action=\"", "\"").replace("&amp;", "&").replace("&#38;", "&");
+    let action =
+        between(page.text(), "<form method=\"post\" action=\"", "\"").replace("&amp;", "&").replace("&#38;", "&");
     let filled = form(&[("csrf", &csrf), ("email", email), ("password", PASSWORD)]);
     let mut back = jar.post(issuer, path_of(&action), &filled).await;
     for _ in 0..3 {
-        let location = back.header("location").unwrap_or_else(|| panic!("the login failed: {}", back.text())).to_owned();
+        let location =
+            back.header("location").unwrap_or_else(|| panic!("the login failed: {}", back.text())).to_owned();
         if let Some(answer) = location.strip_prefix(REDIRECT) {
             let code = url::form_urlencoded::parse(answer.trim_start_matches('?').as_bytes())
                 .find(|(name, _)| name == "code")

@@ -86,7 +86,11 @@ async fn serve(mut stream: TcpStream, connection: usize, seen: Arc<Mutex<Vec<See
         if path.ends_with("/hang") {
             tokio::time::sleep(Duration::from_secs(120)).await;
         }
-        if stream.write_all(answer).await.is_err() || path.ends_with("/cut") || path.ends_with("/broken") || path.ends_with("/fickle") {
+        if stream.write_all(answer).await.is_err()
+            || path.ends_with("/cut")
+            || path.ends_with("/broken")
+            || path.ends_with("/fickle")
+        {
             return;
         }
     }
@@ -105,8 +109,10 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, connection: 
     buffer.drain(..end + 4);
     let mut lines = head.split("\r\n");
     let line = lines.next()?.to_owned();
-    let headers: Vec<(String, String)> =
-        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
     let mut seen = Seen { line, headers, body: vec![], connection };
     if let Some(length) = seen.header("content-length").and_then(|n| n.parse::<usize>().ok()) {
         while buffer.len() < length {
