@@ -139,6 +139,24 @@ impl Established {
         }
     }
 
+    /// SECURITY: for what speaks to an upstream. What was seen and refused is for the record alone: in observe mode it
+    /// would stand in a signed assertion.
+    pub fn proven_facts(&self) -> Facts {
+        let mut facts = self.facts();
+        if self.token.is_none() {
+            (facts.client, facts.user, facts.issuer, facts.actor) = (None, None, None, None);
+            (facts.session, facts.grant, facts.token) = (None, None, None);
+        }
+        if self.key.is_none() {
+            facts.key = None;
+        }
+        if self.machine.is_none() {
+            facts.certificate = None;
+        }
+        facts.application = self.application_id().cloned();
+        facts
+    }
+
     /// For the record: ids of what was shown or proven, also when it was refused.
     pub fn facts(&self) -> Facts {
         let token = self.token.as_ref().map(|token| &token.facts).or(self.token_seen.as_ref());

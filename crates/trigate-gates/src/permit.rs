@@ -50,7 +50,7 @@ impl Permit {
         Self(Box::new(Granted {
             rules: Arc::clone(passage.rules),
             application: established.application(),
-            facts: established.facts(),
+            facts: established.proven_facts(),
             observed: observed.map(|(_, reason)| reason),
             client: passage.client,
             from_trusted_proxy: is_trusted_proxy(passage.request.peer, &passage.rules.trusted_proxies),
@@ -92,7 +92,7 @@ impl Permit {
         self.0.established.subject()
     }
 
-    /// As recorded.
+    /// As recorded; in observe mode without what was refused.
     pub fn facts(&self) -> &Facts {
         &self.0.facts
     }

@@ -42,6 +42,13 @@ impl Rules {
     pub fn our_issuer(&self) -> Option<&IssuerRule> {
         self.issuers.iter().find(|rule| rule.ours)
     }
+
+    /// The plan of this name. SECURITY: one that the file no longer names is the strictest that it does name: a line
+    /// taken out must not set an application free.
+    pub fn plan(&self, name: &str) -> Option<&Plan> {
+        let slow = |plan: &&Plan| u128::from(plan.limit.rate) * 1_000_000_000 / u128::from(plan.limit.per_s.max(1));
+        self.plans.get(name).or_else(|| self.plans.values().min_by_key(slow))
+    }
 }
 
 /// Whether a refusal refuses.

@@ -40,7 +40,7 @@ use tokio::{
 use trigate_audit::{SegmentLog, SegmentSettings};
 use trigate_core::{
     Position,
-    id::TenantId,
+    id::{RequestId, TenantId},
     jose::SigningKey,
     port::{AuditSink, Clock, Hasher, Propagation, Rng, Store, TenantStore},
     seal::MasterKey,
@@ -267,12 +267,15 @@ impl Base {
         let (applied_sender, applied) = watch::channel(Position::default());
         let bell = Arc::new(Notify::new());
         let shared = config.store().starts_with("postgres");
+        // SECURITY: the lease is this process's own. Under the node's name alone, two nodes that were left with one name
+        // would share a lease, and a revocation would be answered for the one that had not heard of it.
+        let holder = format!("{node}~{}", RequestId::mint(&*machine.rng).as_str());
         let follower = Arc::new(Follower {
             system: Arc::clone(&system),
             known: Arc::clone(&known),
             tenant: tenant_id,
             clock: Arc::clone(&machine.clock),
-            node: node.clone(),
+            node: holder.clone(),
             metrics: Arc::clone(&metrics),
             shared,
             applied: applied_sender,
@@ -284,7 +287,7 @@ impl Base {
             system: Arc::clone(&system),
             known: Arc::clone(&known),
             clock: Arc::clone(&machine.clock),
-            node: node.clone(),
+            node: holder,
             applied,
             bell,
             shared,

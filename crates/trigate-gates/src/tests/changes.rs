@@ -187,7 +187,7 @@ async fn a_revoked_application_takes_its_machines_with_it() {
 async fn a_plan_that_no_file_names_is_the_strictest_and_not_none() {
     let rig = Rig::new();
     rig.change(What::Application { record: application("app_a", "taken-out-of-the-file") });
-    for verdict in ["pass", "pass", "429 limit.application"] {
+    for verdict in ["pass", "pass", "429 application.rate_limited"] {
         assert_eq!(rig.ask("/weather").key(&rig.key_a).verdict().await, verdict);
     }
 }

@@ -79,6 +79,8 @@ pub struct Desk {
     pub asked: AtomicUsize,
     pub down: AtomicBool,
     pub inactive: AtomicBool,
+    /// Answers about another token.
+    pub mixes_up: AtomicBool,
 }
 
 #[async_trait]
@@ -91,10 +93,13 @@ impl Lookup for Desk {
         Ok(self.opaque.lock().unwrap().iter().find(|(known, _)| *known == digest).map(|(_, facts)| facts.clone()))
     }
 
-    async fn introspect(&self, facts: TokenFacts) -> Result<Option<TokenFacts>, LookupError> {
+    async fn introspect(&self, mut facts: TokenFacts) -> Result<Option<TokenFacts>, LookupError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if self.down.load(Ordering::SeqCst) {
             return Err(LookupError("down".into()));
+        }
+        if self.mixes_up.load(Ordering::SeqCst) {
+            facts.token = TokenId::of_text("another");
         }
         Ok((!self.inactive.load(Ordering::SeqCst)).then_some(facts))
     }

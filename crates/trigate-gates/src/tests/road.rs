@@ -463,3 +463,17 @@ async fn issuers_are_discovered_at_their_own_address_alone() {
         assert_eq!(rig.ask("/any").bearer(&token).verdict().await, expected, "{issuer}");
     }
 }
+
+/// An assertion is signed from a permit's facts: what was refused and only observed must not be vouched for.
+#[tokio::test]
+async fn an_observed_permit_vouches_for_nobody_that_was_refused() {
+    let mut rig = Rig::new();
+    let Some(rules) = std::sync::Arc::get_mut(&mut rig.rules) else { panic!("shared") };
+    rules.enforce = Enforce::Observe;
+    let expired = rig.token(json!({ "exp": rig.now_s() - 300, "iat": rig.now_s() - 600 }));
+    let permit = rig.ask("/orders").bearer(&expired).permit().await;
+    assert_eq!(permit.observed(), Some(Reason::TokenExpired));
+    assert_eq!((permit.facts().user.as_ref(), permit.facts().client.as_ref()), (None, None));
+    // The record says all the same whose it was.
+    assert_eq!(rig.last().facts.user.unwrap().as_str(), ALICE);
+}

@@ -177,9 +177,9 @@ impl Explainer for OnDemand {
     async fn explain(&self, question: &Question) -> Result<serde_json::Value, OperatorError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let rules = Arc::new(config::road_rules(&self.config, &self.urls, 1).map_err(broken)?);
-        let gates = self.gates(&rules, &clock).await?;
+        let gates = Box::pin(self.gates(&rules, &clock)).await?;
         let authorities = self.config.file.mtls.as_ref().map(|mtls| self.config.resolve(&mtls.ca));
-        crate::proxy::explain(&gates, &rules, question, authorities.as_deref(), clock.now()).await
+        Box::pin(crate::proxy::explain(&gates, &rules, question, authorities.as_deref(), clock.now())).await
     }
 }
 

@@ -58,7 +58,10 @@ impl Operator {
         }
         // Where a relative path leads depends on who started the server.
         if !new.to.is_absolute() {
-            return Err(OperatorError::invalid("the backup's folder is no absolute path", "write it from the root: /backups/today"));
+            return Err(OperatorError::invalid(
+                "the backup's folder is no absolute path",
+                "write it from the root: /backups/today",
+            ));
         }
         create_private_dir(&new.to)?;
         let act = self.act(by, "backup", &new.to.display().to_string()).fact("with_keys", new.with_keys);

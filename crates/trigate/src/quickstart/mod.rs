@@ -106,6 +106,7 @@ fn prepare(folder: &DataFolder, port_base: Option<u16>, machine: &Machine) -> Re
         init::write_master_key(folder, &*machine.rng)?;
     }
     if known != Some(ports) {
+        check_ours(folder)?;
         step("a configuration: trigate.toml");
         let apps = demo::applications(folder, &*machine.rng);
         write_private(&folder.config(), configuration::toml(&ports, &apps).as_bytes())?;
@@ -120,7 +121,18 @@ fn prepare(folder: &DataFolder, port_base: Option<u16>, machine: &Machine) -> Re
     Ok(ports)
 }
 
-/// The ports that the folder's configuration names. One without the quickstart's mark is the user's own: never rewritten.
+/// A configuration without the quickstart's mark is the user's own: never rewritten.
+fn check_ours(folder: &DataFolder) -> Result<(), Failure> {
+    match fs::read_to_string(folder.config()) {
+        Ok(text) if !text.starts_with(configuration::MARK) => Err(Failure::new(
+            format!("`{}` is your own by now, and names other ports", folder.config().display()),
+            "leave --port-base out, or change the ports in the file",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The ports that the folder's configuration names.
 fn earlier_ports(folder: &DataFolder) -> Result<Option<Ports>, Failure> {
     if !folder.exists() {
         return Ok(None);

@@ -49,8 +49,10 @@ impl Barrier {
         let mut applied = self.applied.clone();
         self.bell.notify_one();
         while self.known.position() < position {
-            // A gate that does not trust itself lets nothing by on its memory.
+            // A gate that does not trust itself lets nothing by on its memory, nor with a lease that is being renewed just
+            // now, before it has applied the change.
             if !self.known.trusted(self.clock.monotonic()) {
+                self.known.demand(position);
                 return;
             }
             let _ = timeout(Duration::from_millis(50), applied.wait_for(|applied| *applied >= position)).await;
@@ -69,5 +71,40 @@ impl Barrier {
             }
             sleep(ASK_AGAIN).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trigate_core::{
+        Timestamp,
+        id::TenantId,
+        port::{Monotonic, testing::StoppedClock},
+    };
+
+    /// The lease had run out; its renewal read the feed's head just before the revocation.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn r08_a_lease_renewed_during_a_revocation_does_not_wake_the_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
+        let at = trigate_store::Location::Sqlite(folder.path().join("trigate.db"));
+        let store = trigate_store::open(at, Arc::clone(&clock)).await.unwrap();
+        let known = Arc::new(Known::new(TenantId::default_tenant(), Arc::clone(&clock)));
+        let (_applied, applied) = watch::channel(Position::default());
+        let barrier = Barrier {
+            system: store.system(),
+            known: Arc::clone(&known),
+            clock: Arc::clone(&clock),
+            node: "n".to_owned(),
+            applied,
+            bell: Arc::default(),
+            shared: false,
+        };
+        barrier.everywhere(Position(1)).await.unwrap();
+        known.hold_lease(Monotonic(u64::MAX));
+        assert!(!known.trusted(clock.monotonic()), "the answer is out, the change is not applied");
+        known.advance(Position(1));
+        assert!(known.trusted(clock.monotonic()));
     }
 }

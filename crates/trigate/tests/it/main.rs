@@ -9,6 +9,7 @@
     reason = "tests: a failure is a panic with its place"
 )]
 
+mod crash;
 mod foreign;
 mod command_line;
 mod gate_framing;
@@ -16,6 +17,7 @@ mod gate_http;
 mod gate_keys;
 mod gate_mtls;
 mod revocation;
+mod secrets;
 mod server;
 mod support;
 mod try_mode;

@@ -3,6 +3,7 @@
 //! operator.
 
 pub mod http;
+pub mod process;
 pub mod upstream;
 
 use http::{Reply, Wire};
@@ -426,6 +427,11 @@ impl Jar {
     /// A browser that has this cookie already.
     pub fn with(name: &str, value: &str) -> Self {
         Self(vec![(name.to_owned(), value.to_owned())])
+    }
+
+    /// What the cookies hold.
+    pub fn values(&self) -> Vec<String> {
+        self.0.iter().map(|(_, value)| value.clone()).filter(|value| !value.is_empty()).collect()
     }
 
     pub async fn get(&mut self, wire: &Wire, path: &str) -> Reply {
