@@ -25,7 +25,16 @@ const MAX_TOKENS: usize = 4;
 
 pub(crate) fn find(passage: &Passage<'_>) -> Option<Exposed> {
     let query = passage.request.query.unwrap_or_default();
-    in_text(passage, passage.request.path).or_else(|| in_text(passage, query)).or_else(|| imported(passage, query))
+    in_text(passage, passage.request.path)
+        .or_else(|| in_text(passage, query))
+        .or_else(|| imported(passage, query.split('&').filter_map(|pair| pair.split_once('=').map(|(_, value)| value))))
+        .or_else(|| imported(passage, passage.request.path.split('/')))
+}
+
+/// The path without imported keys, which no mark gives away: a record must not keep them.
+pub(crate) fn mask_imported(passage: &Passage<'_>, path: &str) -> String {
+    let mask = |part| if imported(passage, std::iter::once(part)).is_some() { "[masked]" } else { part };
+    path.split('/').map(mask).collect::<Vec<_>>().join("/")
 }
 
 /// Tells the desk, outside the decision.
@@ -72,12 +81,11 @@ fn token(passage: &Passage<'_>, piece: &str) -> Option<Exposed> {
     jwt::verify_at_hand(passage, text).map(|verified| Exposed::Token(verified.facts.token))
 }
 
-/// Imported keys have no mark: a query's values are looked up as they stand.
-fn imported(passage: &Passage<'_>, query: &str) -> Option<Exposed> {
+/// Imported keys have no mark: a query's values and a path's segments are looked up as they stand.
+fn imported<'a>(passage: &Passage<'_>, parts: impl Iterator<Item = &'a str>) -> Option<Exposed> {
     if passage.own_headers.is_empty() {
         return None;
     }
-    let values = query.split('&').take(MAX_PIECES).filter_map(|pair| pair.split_once('=').map(|(_, value)| value));
-    let plausible = values.filter(|value| (16..=512).contains(&value.len()));
+    let plausible = parts.take(MAX_PIECES).filter(|part| (16..=512).contains(&part.len()));
     plausible.map(Digest::of).find_map(|digest| known_key(passage, &digest))
 }

@@ -67,7 +67,10 @@ fn pretends(folded: &str) -> bool {
         "remote-user",
         "x-remote-user",
     ];
-    folded.starts_with("x-trigate-") || folded.starts_with("x-ssl-client-") || folded.starts_with("ssl-client-") || NAMES.contains(&folded)
+    folded.starts_with("x-trigate-")
+        || folded.starts_with("x-ssl-client-")
+        || folded.starts_with("ssl-client-")
+        || NAMES.contains(&folded)
 }
 
 fn is_forwarding(folded: &str) -> bool {

@@ -1,6 +1,12 @@
 //! What does the record of a passage say? The same in every form of the gate; ids and verdicts, never a secret.
 
-use crate::{established::Established, exposure::Exposed, outcome::Outcome, passage::Passage, refusal};
+use crate::{
+    established::Established,
+    exposure::{self, Exposed},
+    outcome::Outcome,
+    passage::Passage,
+    refusal,
+};
 use trigate_core::{
     audit::{Decision, Facts, GateName, GateVerdict, Outcome as Recorded, Record, Verdict},
     credential::mask_secrets,
@@ -29,7 +35,7 @@ pub(crate) fn decision(passage: &Passage<'_>, outcome: &Outcome, exposed: Option
         // A method may be as long as a head: a record is not.
         method: passage.request.method.as_str().chars().take(MAX_METHOD_CHARS).collect(),
         host: short(passage.request.host),
-        path: path(passage, outcome),
+        path: path(passage, outcome, exposed.is_some()),
         route: established.map(|established| established.route.name.clone()),
         outcome: kind,
         reason: stopped.map(|(_, reason)| reason),
@@ -81,13 +87,14 @@ fn fill_exposed(facts: &mut Facts, exposed: Option<&Exposed>) {
 }
 
 /// The normal form if there is one, masked: a key in the path must not live on (K01).
-fn path(passage: &Passage<'_>, outcome: &Outcome) -> String {
+fn path(passage: &Passage<'_>, outcome: &Outcome, exposed: bool) -> String {
     let refused = match outcome {
         Outcome::Refuse(stop) => stop.path.as_ref(),
         Outcome::Pass { .. } => None,
     };
     let normal = outcome.established().map(|established| &established.path).or(refused);
-    short(normal.map_or(passage.request.path, |path| path.as_str()))
+    let path = normal.map_or(passage.request.path, |path| path.as_str());
+    if exposed { short(&exposure::mask_imported(passage, path)) } else { short(path) }
 }
 
 /// Masked, without control characters, and no longer than a line of a log should be.

@@ -495,6 +495,9 @@ async fn imported_keys_come_in_their_own_header() {
     assert!(!permit.forwarded_headers(ask.headers(), None).contains_key("x-legacy-key"));
     assert_eq!(rig.ask("/weather").query(&format!("k={legacy}")).verdict().await, "401 key.missing");
     assert!(rig.last().exposed);
+    // K01: no mark gives it away in a path, and the record keeps it all the same to itself.
+    assert_eq!(rig.ask(&format!("/public/{legacy}/x")).verdict().await, "pass");
+    assert_eq!((rig.last().exposed, rig.last().path.as_str()), (true, "/public/[masked]/x"));
 }
 
 #[tokio::test]
@@ -650,4 +653,17 @@ async fn t33_a_url_full_of_tokens_costs_few_signatures() {
         assert_eq!(rig.ask("/weather").query(&all(at)).verdict().await, "401 key.missing");
         assert_eq!(rig.last().exposed, seen, "{at}");
     }
+}
+
+#[tokio::test]
+async fn g21_a_verified_token_does_not_outlive_its_issuers_keys() {
+    let rig = Rig::new();
+    let token = rig.foreign("https://x.test", &rig.x, json!({ "exp": rig.now_s() + 86_400 }));
+    // The second time from the cache: the first brought the keys, and with them a new epoch.
+    for _ in 0..2 {
+        assert_eq!(rig.ask("/any").bearer(&token).verdict().await, "pass");
+    }
+    rig.clock.advance_s(86_405);
+    // Within the leeway, and still in the cache of verified tokens; the keys have met their hard end.
+    assert_eq!(rig.ask("/any").bearer(&token).verdict().await, "503 lookup.unavailable");
 }

@@ -267,6 +267,10 @@ async fn without_a_lease_a_gate_does_what_the_route_says() {
     assert!(!rig.last().stale);
     // A key cannot be introspected.
     assert_eq!(rig.ask("/introspect").bearer(&token).key(&rig.key_a).verdict().await, "503 gate.stale");
+    // An answer about another token says nothing about this one.
+    rig.desk.mixes_up.store(true, Ordering::SeqCst);
+    assert_eq!(rig.ask("/introspect").bearer(&token).verdict().await, "401 token.inactive");
+    rig.desk.mixes_up.store(false, Ordering::SeqCst);
     rig.desk.inactive.store(true, Ordering::SeqCst);
     assert_eq!(rig.ask("/introspect").bearer(&token).verdict().await, "401 token.inactive");
     rig.desk.down.store(true, Ordering::SeqCst);

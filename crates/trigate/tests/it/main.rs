@@ -16,6 +16,7 @@ mod gate_framing;
 mod gate_http;
 mod gate_keys;
 mod gate_mtls;
+mod postgres;
 mod revocation;
 mod secrets;
 mod server;

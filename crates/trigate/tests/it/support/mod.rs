@@ -68,9 +68,13 @@ impl TestTrigate {
 
     /// `more`: further lines of TOML, after the usual routes.
     pub async fn start_with(more: &str) -> Self {
+        Self::start_on("sqlite:trigate.db", more).await
+    }
+
+    pub async fn start_on(store: &str, more: &str) -> Self {
         let upstream = Upstream::start().await;
         let folder = tempfile::tempdir().unwrap();
-        let text = configuration(&upstream, more);
+        let text = configuration(&upstream, store, more);
         let path = folder.path().join("trigate.toml");
         std::fs::write(&path, text).unwrap();
         let key = MasterKey::mint_text(&trigate::system::SystemRng::default());
@@ -211,7 +215,7 @@ pub fn form(pairs: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-fn configuration(upstream: &Upstream, more: &str) -> String {
+fn configuration(upstream: &Upstream, store: &str, more: &str) -> String {
     format!(
         r#"
 [server]
@@ -220,6 +224,7 @@ issuer = "127.0.0.1:0"
 desk = "127.0.0.1:0"
 mtls = "127.0.0.1:0"
 workers = 2
+store = "{store}"
 
 [issuer.scopes]
 "orders:read" = "read your orders"
