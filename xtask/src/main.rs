@@ -74,8 +74,8 @@ fn quick(root: &Path) -> Result<()> {
 fn races(root: &Path) -> Result<()> {
     let found = need::install(root)?;
     let mut tests = Command::new("cargo");
-    tests.args(["test", "--release", "--workspace", "--features", "trigate-store/contract", "--", "--nocapture"]);
-    tests.args(["--test-threads", "1", "race_", "crash_"]);
+    tests.args(["test", "--release", "--workspace", "--tests", "--", "--nocapture"]);
+    tests.args(["--test-threads", "1", "race_", "crash_", "ten_thousand"]);
     found.set(&mut tests);
     run(tests.env("TRIGATE_TEST_REQUIRE", "1").env("TRIGATE_TEST_FULL", "1"))
 }

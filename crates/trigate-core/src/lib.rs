@@ -3,6 +3,7 @@
 //! INVARIANT: no runtime, no sockets, no SQL, no clock and no dice live here; they enter through [`port`].
 
 pub mod act;
+pub mod address;
 pub mod application;
 pub mod audit;
 mod base62;

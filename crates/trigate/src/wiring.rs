@@ -128,7 +128,7 @@ impl Server {
             audit: Arc::clone(&audit),
             clock: Arc::clone(&machine.clock),
             metrics: Arc::clone(&base.metrics),
-            node: config.file.server.node.as_str().into(),
+            node: config.file.server.node().into(),
             extras,
             upstream_tls: upstream_tls()?,
         };
@@ -145,6 +145,7 @@ impl Server {
                 clock: Arc::clone(&machine.clock),
                 audit: Arc::clone(&base.audit),
                 metrics: Arc::clone(&base.metrics),
+                probed: Arc::default(),
             }),
             desk: Handle::current(),
         };
@@ -249,7 +250,7 @@ impl Base {
         let tenant = store.tenant(&tenant_id);
         let seal = load_master_key(config, Arc::clone(&machine.rng))?;
         let checkpoint = load_checkpoint_key(&*tenant, &*seal, machine).await?;
-        let node = config.file.server.node.clone();
+        let node = config.file.server.node().to_owned();
         let audit_dir = config.audit_dir();
         crate::operator::folder::create_private_dir(&audit_dir).map_err(StartError::of)?;
         let audit = SegmentLog::open(
@@ -364,7 +365,7 @@ fn start_gates(config: &Config, base: &Base, machine: &Machine) -> Result<(Arc<I
         lookup: Arc::new(DeskLookup { desk, store: Arc::clone(&base.tenant), clock: Arc::clone(&machine.clock) }),
         issuers: Arc::clone(&issuers),
         policy: None,
-        node: config.file.server.node.clone(),
+        node: config.file.server.node().to_owned(),
         // The indexer marks exposed keys from the records: none is missed by a crash in between.
         on_exposed: None,
     });

@@ -8,7 +8,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -67,7 +67,7 @@ impl Limits {
 
     /// Counts a request of an address, before anything is judged.
     pub(crate) fn address(&self, address: IpAddr, limit: Limit, now: Monotonic, count: bool) -> LimitState {
-        self.party(Party::Address(network(address)), "address", limit, now, count)
+        self.party(Party::Address(trigate_core::address::party(address)), "address", limit, now, count)
     }
 
     /// Counts a request on a route that has a limit of its own.
@@ -80,7 +80,7 @@ impl Limits {
         now: Monotonic,
         count: bool,
     ) -> LimitState {
-        let who = application.map_or_else(|| Who::Address(network(address)), |id| Who::Application(id.clone()));
+        let who = application.map_or_else(|| Who::Address(trigate_core::address::party(address)), |id| Who::Application(id.clone()));
         self.party(Party::OnRoute(route.name.clone(), who), &route.name, limit, now, count)
     }
 
@@ -99,14 +99,6 @@ impl Limits {
             self.parties.retain(|_, gauge| !gauge.is_idle(now));
         }
         mine
-    }
-}
-
-/// One subscriber has a /64: its addresses are one party.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
     }
 }
 
@@ -274,7 +266,7 @@ mod tests {
 
     #[test]
     fn one_subscriber_is_one_party() {
-        let of = |text: &str| network(text.parse().unwrap());
+        let of = |text: &str| trigate_core::address::party(text.parse().unwrap());
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
     }

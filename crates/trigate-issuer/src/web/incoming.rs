@@ -5,7 +5,7 @@ use crate::Peer;
 use axum::{body, extract::Request};
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Bytes of a form that any endpoint reads.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -65,10 +65,7 @@ impl Incoming {
 
     /// What a counter of sources is kept by: an IPv6 host owns its whole /64.
     pub(crate) fn source(&self) -> String {
-        match self.peer {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).to_string(),
-        }
+        trigate_core::address::party(self.peer).to_string()
     }
 
     /// A header that came once and is text.

@@ -159,7 +159,7 @@ impl OnDemand {
             lookup: Arc::new(DeskLookup { desk: Handle::current(), store: self.store.clone(), clock: clock.clone() }),
             issuers,
             policy: None,
-            node: self.config.file.server.node.clone(),
+            node: self.config.file.server.node().to_owned(),
             on_exposed: None,
         }))
     }

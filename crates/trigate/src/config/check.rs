@@ -17,6 +17,9 @@ use trigate_gates::{CredentialKind, Demands, Kinds, Limit, Pattern};
 /// The text that an issuer without audiences must say.
 pub const ANY_AUDIENCE: &str = "danger: tokens meant for others pass";
 
+/// Seconds that a foreign issuer's token may live: revocations of foreign tokens are kept at least so long.
+pub const MAX_FOREIGN_LIFE_S: u32 = 30 * 86_400;
+
 /// What is wrong, where, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -166,11 +169,17 @@ impl Check<'_> {
             let line = self.line(&[Step::Key("server"), Step::Key("address_limit")]);
             self.refuse(line, why.to_string(), vec![]);
         }
-        if server.node.is_empty()
-            || !server.node.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        if server.node().is_empty()
+            || !server.node().bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         {
             let line = self.line(&[Step::Key("server"), Step::Key("node")]);
             self.refuse(line, "`node` is a name of letters, digits, `-`, `_` and `.`", vec![]);
+        }
+        // Two nodes of one name would pass for one in the audit index.
+        if server.store.starts_with("postgres") && server.node.is_none() {
+            let line = self.line(&[Step::Key("server"), Step::Key("store")]);
+            let remedy = below(self.section("server"), "node = \"node-1\"", "for one node; each further one takes another name");
+            self.refuse(line, "a PostgreSQL can be shared by nodes, and this node has no name", vec![remedy]);
         }
         if let Err(why) = super::store_location(&server.store, std::path::Path::new(".")) {
             let line = self.line(&[Step::Key("server"), Step::Key("store")]);
@@ -275,6 +284,12 @@ impl Check<'_> {
                     ]);
                     self.refuse(line, format!("`{application}` is no application id"), vec![]);
                 }
+            }
+            if issuer.max_life_s.is_some_and(|s| s > MAX_FOREIGN_LIFE_S) {
+                let line = self.line(&at("max_life_s"));
+                let most = format!("max_life_s = {MAX_FOREIGN_LIFE_S}");
+                let why = format!("`max_life_s` is over {MAX_FOREIGN_LIFE_S} s: a revocation is kept for so long, and the token would wake up again");
+                self.refuse(line, why, vec![replace(line, &most, "to accept tokens of up to 30 days")]);
             }
             if issuer.leeway_s.is_some_and(|s| s > 60) {
                 let line = self.line(&at("leeway_s"));

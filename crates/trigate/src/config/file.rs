@@ -54,8 +54,9 @@ pub struct Server {
     pub master_key: String,
     /// `enforce` refuses; `observe` judges and records, and refuses nothing.
     pub enforce: Enforce,
-    /// This node's name in audit records.
-    pub node: String,
+    /// This node's name in audit records. Default: `node-1`; required where nodes share a PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// `realm` of the challenges.
     pub realm: String,
     /// Threads of the road; 0 takes one per core.
@@ -71,6 +72,12 @@ pub struct Server {
     pub insecure_http: bool,
 }
 
+impl Server {
+    pub fn node(&self) -> &str {
+        self.node.as_deref().unwrap_or("node-1")
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -84,7 +91,7 @@ impl Default for Server {
             audit: "audit".into(),
             master_key: "master.key".into(),
             enforce: Enforce::Enforce,
-            node: "node-1".into(),
+            node: None,
             realm: "trigate".into(),
             workers: 0,
             address_limit: None,

@@ -126,6 +126,7 @@ struct Place {
 impl Open {
     fn enter(open: &Rc<RefCell<Self>>, address: IpAddr, bounds: &Bounds) -> Option<Place> {
         let mut this = open.borrow_mut();
+        let address = trigate_core::address::party(address);
         let here = this.by_address.get(&address).copied().unwrap_or_default();
         if this.all >= bounds.connections || here >= bounds.connections_per_address {
             return None;

@@ -17,7 +17,7 @@ use std::{
 use tokio::runtime::Handle;
 use tower::ServiceExt as _;
 use trigate_audit::SegmentLog;
-use trigate_core::port::{Clock, Store};
+use trigate_core::port::{Clock, Monotonic, Store};
 use trigate_gates::{Gates, Known, Permit};
 use trigate_issuer::{AssertionRequest, Issuer};
 
@@ -70,6 +70,26 @@ pub(super) struct Health {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) audit: Arc<SegmentLog>,
     pub(super) metrics: Arc<Metrics>,
+    /// What the last probe of the store found, and when: anyone may ask, and each probe costs a commit.
+    pub(super) probed: Arc<tokio::sync::Mutex<Option<(Monotonic, bool)>>>,
+}
+
+const PROBE_EVERY_US: u64 = 1_000_000;
+
+impl Health {
+    async fn store_answers(&self) -> bool {
+        let mut probed = self.probed.lock().await;
+        let now = self.clock.monotonic();
+        if let Some((at, answer)) = *probed
+            && now.0.saturating_sub(at.0) < PROBE_EVERY_US
+        {
+            return answer;
+        }
+        let system = self.store.system();
+        let answer = matches!(tokio::time::timeout(Duration::from_secs(2), system.check_ready()).await, Ok(Ok(())));
+        *probed = Some((now, answer));
+        answer
+    }
 }
 
 pub(super) fn health(health: Health) -> Router {
@@ -90,8 +110,7 @@ pub(super) fn health(health: Health) -> Router {
 }
 
 async fn readiness(health: Health) -> (http::StatusCode, axum::Json<serde_json::Value>) {
-    let system = health.store.system();
-    let store = matches!(tokio::time::timeout(Duration::from_secs(2), system.check_ready()).await, Ok(Ok(())));
+    let store = health.store_answers().await;
     let lease = health.known.trusted(health.clock.monotonic());
     let audit = health.audit.health().failure.is_none();
     let ready = store && lease && audit;

@@ -98,7 +98,7 @@ impl Sockets {
         let recorder = Recorders {
             audit: road.audit,
             clock: road.clock,
-            node: config.file.server.node.clone(),
+            node: config.file.server.node().to_owned(),
             metrics: road.metrics,
         };
         let (issuer, desk) = (self.issuer.sockets, self.desk.sockets);

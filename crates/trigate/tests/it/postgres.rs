@@ -27,7 +27,7 @@ async fn second_node(first: &TestTrigate, folder: &Path) -> Running {
     }
     let urls = &first.running.urls;
     let text = std::fs::read_to_string(from.join("trigate.toml")).unwrap();
-    let text = text.replacen("workers = 2", &format!("workers = 2\nnode = \"node-2\"\nurl = \"{}\"", urls.gate), 1);
+    let text = text.replacen("node = \"node-1\"", &format!("node = \"node-2\"\nurl = \"{}\"", urls.gate), 1);
     let text = text.replacen("[issuer.scopes]", &format!("[issuer]\nurl = \"{}\"\n\n[issuer.scopes]", urls.issuer), 1);
     std::fs::write(folder.join("trigate.toml"), text).unwrap();
     Server::start(config::load(&folder.join("trigate.toml")).unwrap_or_else(|e| panic!("{e}"))).await.unwrap_or_else(|e| panic!("{e}"))

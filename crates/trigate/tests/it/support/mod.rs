@@ -224,6 +224,7 @@ issuer = "127.0.0.1:0"
 desk = "127.0.0.1:0"
 mtls = "127.0.0.1:0"
 workers = 2
+node = "node-1"
 store = "{store}"
 
 [issuer.scopes]
