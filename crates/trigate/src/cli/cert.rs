@@ -17,7 +17,8 @@ pub enum Command {
     /// Issue a client certificate and write it, its key and the CA to files.
     #[command(after_help = "Example:
   trigate cert issue spiffe://acme.test/billing --out billing
-  curl --cert billing.pem --key billing.key --cacert billing.ca.pem https://localhost:8083/.trigate/whoami")]
+  curl --cert billing.pem --key billing.key --cacert billing.ca.pem \\
+    https://localhost:8083/.trigate/whoami")]
     Issue {
         /// Who the machine is: a SPIFFE id or a DNS name.
         name: String,

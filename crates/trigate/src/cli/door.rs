@@ -238,6 +238,11 @@ async fn fetch_token(file: &OperatorFile) -> Result<Zeroizing<String>, Failure> 
     let json = reply.json().unwrap_or_default();
     match json.get("access_token").and_then(Value::as_str) {
         Some(token) if reply.status == 200 => Ok(Zeroizing::new(token.to_owned())),
+        // The key is good: a new one would help nobody.
+        _ if reply.status >= 500 => Err(Failure::new(
+            format!("the issuer gives no token just now ({})", reply.status),
+            "look at the server's log and its /readyz: the store may be away",
+        )),
         _ => {
             let error = json.get("error").and_then(Value::as_str).unwrap_or("no token");
             let more = json.get("error_description").and_then(Value::as_str).unwrap_or_default();

@@ -210,6 +210,7 @@ fn made(global: &Global, answer: &Value) {
         ("id", print::text(answer, "id")),
         ("application", print::text(answer, "application")),
         ("scopes", scopes(answer)),
+        ("header", print::text(answer, "header")),
         ("from", networks(answer)),
         ("expires", never(answer)),
     ]);

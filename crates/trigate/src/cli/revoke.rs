@@ -95,7 +95,7 @@ pub async fn run(global: &Global, kind: &str, what: &str, issuer: Option<&str>) 
     if global.json {
         print::json(&answer);
     } else {
-        let where_ = if door.is_offline() { "in the store; no server runs" } else { "everywhere" };
+        let where_ = if door.is_offline() { "in the store, and at every gate that shares it" } else { "everywhere" };
         print::line(&format!("revoked {} {} {where_}", print::text(&answer, "kind"), print::text(&answer, "id")));
     }
     Ok(())

@@ -69,8 +69,8 @@ impl fmt::Display for Report {
         }
         match self.findings.len() {
             0 => writeln!(f, "{path}: ok"),
-            1 => writeln!(f, "1 problem: not started"),
-            n => writeln!(f, "{n} problems: not started"),
+            1 => write!(f, "1 problem: not safe to start"),
+            n => write!(f, "{n} problems: not safe to start"),
         }
     }
 }
@@ -558,6 +558,9 @@ pub fn unreadable(text: &str, error: &toml::de::Error) -> Finding {
         Places::of("").line_at(0).max(1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count())
     });
     let mut message = error.message().trim().replace('\n', " ");
+    if message == "invalid socket address syntax" {
+        message.push_str(": write an address and a port from 0 to 65535, such as `127.0.0.1:8080`");
+    }
     if let Some(near) = nearest(&message).map(str::to_owned) {
         let _ = write!(message, " (did you mean `{near}`?)");
     }

@@ -9,9 +9,10 @@
     reason = "tests: a failure is a panic with its place"
 )]
 
+mod catalogue;
+mod command_line;
 mod crash;
 mod foreign;
-mod command_line;
 mod gate_framing;
 mod gate_http;
 mod gate_keys;
@@ -21,5 +22,5 @@ mod revocation;
 mod secrets;
 mod server;
 mod support;
-mod try_mode;
 mod tour;
+mod try_mode;
