@@ -4,7 +4,7 @@ use super::Problem;
 use crate::operator::{
     By, Operator, OperatorError,
     app::{AppView, NewApp},
-    audit::{ActsAnswer, ActsQuery, DecisionsAnswer, DecisionsQuery, Verification},
+    audit::{ActsAnswer, ActsQuery, DecisionsAnswer, DecisionsQuery},
     backup::{Manifest, NewBackup},
     cert::{CertificateMade, CertificateView, NewCertificate},
     client::{ClientMade, ClientPolicy, ClientView, NewClient},
@@ -12,6 +12,7 @@ use crate::operator::{
     key::{ImportKeys, Imported, KeyMade, KeyView, NewKey},
     keys::SigningKeyView,
     revoke::{Revoke, Revoked},
+    verify::{Against, Verification},
     user::{AccountMade, NewAccount, UserDetail, UserView},
 };
 use axum::{
@@ -307,8 +308,8 @@ async fn find_acts(State(desk): Desk, by: By, Asked(query): Asked<ActsQuery>) ->
     ok(desk.find_acts(&by, query).await?)
 }
 
-async fn verify_audit(State(desk): Desk, by: By) -> Out<Verification> {
-    ok(desk.verify_audit(&by).await?)
+async fn verify_audit(State(desk): Desk, by: By, Body(against): Body<Against>) -> Out<Verification> {
+    ok(desk.verify_audit(&by, &against).await?)
 }
 
 async fn list_signing_keys(State(desk): Desk, _: By) -> Out<Vec<SigningKeyView>> {

@@ -29,8 +29,15 @@ enum Sub {
     #[command(after_help = "Example:\n  trigate audit acts --user alice@example.com --since 2d")]
     Acts(ActFilter),
     /// Prove that no record was edited, deleted, swapped or cut.
-    #[command(after_help = "Example:\n  trigate audit verify --json")]
-    Verify,
+    #[command(after_help = "Examples:
+  trigate audit verify
+  trigate audit verify --json > kept-elsewhere.json
+  trigate audit verify --against kept-elsewhere.json")]
+    Verify {
+        /// What an earlier `trigate audit verify --json` printed: finds a cut tail, and older files put back.
+        #[arg(long, value_name = "FILE")]
+        against: Option<std::path::PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -96,7 +103,7 @@ impl Command {
         match self.sub {
             None => decisions(global, &self.filter).await,
             Some(Sub::Acts(filter)) => acts(global, &filter).await,
-            Some(Sub::Verify) => verify(global).await,
+            Some(Sub::Verify { against }) => verify(global, against.as_deref()).await,
         }
     }
 }
@@ -193,10 +200,12 @@ fn gates(decision: &Value) -> String {
 }
 
 fn reason(decision: &Value) -> String {
-    match (decision.get("reason"), decision.get("exposed")) {
-        (Some(Value::String(reason)), _) => reason.clone(),
-        (_, Some(Value::Bool(true))) => "credential exposed in the URL".to_owned(),
-        _ => "-".to_owned(),
+    let exposed = decision.get("exposed") == Some(&Value::Bool(true));
+    match (decision.get("reason").and_then(Value::as_str), exposed) {
+        (Some(reason), true) => format!("{reason}; credential exposed in the URL"),
+        (Some(reason), false) => reason.to_owned(),
+        (None, true) => "credential exposed in the URL".to_owned(),
+        (None, false) => "-".to_owned(),
     }
 }
 
@@ -252,12 +261,29 @@ fn actor(act: &Value) -> String {
     }
 }
 
-async fn verify(global: &Global) -> Result<(), Failure> {
+/// The heads of an earlier verification, by chain.
+fn read_kept(path: &std::path::Path) -> Result<Value, Failure> {
+    let remedy = "pass a file that `trigate audit verify --json` wrote";
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("`{}`: {error}", path.display()), remedy))?;
+    let kept: Value =
+        serde_json::from_str(&text).map_err(|error| Failure::new(format!("`{}`: {error}", path.display()), remedy))?;
+    let chains = kept
+        .get("chains")
+        .and_then(Value::as_array)
+        .ok_or_else(|| Failure::new(format!("`{}` names no chains", path.display()), remedy))?;
+    let heads =
+        chains.iter().filter_map(|chain| Some((chain.get("chain")?.as_str()?.to_owned(), chain.get("head")?.clone())));
+    Ok(json!({ "heads": heads.collect::<serde_json::Map<_, _>>() }))
+}
+
+async fn verify(global: &Global, against: Option<&std::path::Path>) -> Result<(), Failure> {
+    let against = against.map_or_else(|| Ok(json!({})), read_kept)?;
     let door = Door::open_for(global, Need::CheckpointKeys).await?;
     if !global.json {
         print::note("reading every chain from its start …");
     }
-    let answer = door.post(&["audit", "verify"], &json!({})).await?;
+    let answer = door.post(&["audit", "verify"], &against).await?;
     let whole = answer.get("whole").and_then(Value::as_bool) == Some(true);
     if global.json {
         print::json(&answer);

@@ -15,7 +15,7 @@ pub enum Command {
     List,
     /// Publish a successor; it signs once every verifier had time to fetch it.
     #[command(
-        after_help = "Examples:\n  trigate keys rotate\n  trigate keys rotate --now     for a key that is no longer trusted"
+        after_help = "Examples:\n  trigate keys rotate\n  trigate keys rotate --now     the successor signs from now on"
     )]
     Rotate {
         /// The new key signs at once: verifiers that keep old key sets refuse its tokens for a while.

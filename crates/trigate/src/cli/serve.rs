@@ -34,11 +34,17 @@ impl Command {
             let urls = json!({ "gate": running.urls.gate, "issuer": running.urls.issuer, "desk": running.urls.desk });
             print::json(&urls);
         } else {
-            print::sheet(&[
+            let mut doors = vec![
                 ("gate", running.urls.gate.clone()),
                 ("issuer", running.urls.issuer.clone()),
                 ("desk", running.urls.desk.clone()),
-            ]);
+            ];
+            doors.extend(
+                running
+                    .mtls_addr
+                    .map(|address| ("gate with mutual TLS", format!("https://localhost:{}", address.port()))),
+            );
+            print::sheet(&doors);
             if observe {
                 print::note(&print::yellow("OBSERVE MODE: every request is judged and recorded, and NONE is refused"));
             }

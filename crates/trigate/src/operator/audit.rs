@@ -3,7 +3,7 @@
 //!
 //! Looking is itself an act. Never shows a secret: records hold none.
 
-use super::{Answer, By, Operator, OperatorError, parse_time, when};
+use super::{blocking, Answer, By, Operator, OperatorError, parse_time, when};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,9 +11,9 @@ use std::{
 };
 use trigate_audit::Reader;
 use trigate_core::{
-    audit::{ChainHead, Decision, Record},
+    audit::{Decision, Record},
     id::{KeyId, SessionId},
-    port::{ActFilter, DecisionFilter, IndexedDecision, StoredAct},
+    port::{ActFilter, DecisionFilter, IndexedDecision},
     reason::Reason,
 };
 
@@ -97,27 +97,6 @@ pub struct ActView {
     pub act: trigate_core::Act,
 }
 
-/// What `trigate audit verify` found.
-#[derive(Clone, Debug, Serialize)]
-pub struct Verification {
-    pub whole: bool,
-    pub chains: Vec<ChainReport>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct ChainReport {
-    /// `acts`, or `decisions of NODE`.
-    pub chain: String,
-    pub whole: bool,
-    pub entries: u64,
-    /// Where it does not hold, when it does not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub broken_at: Option<u64>,
-    pub finding: String,
-    /// Keep it elsewhere: whoever cuts the chain's end cannot reach it there.
-    pub head: Option<String>,
-}
-
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 10_000;
 
@@ -180,45 +159,6 @@ impl Operator {
         let acts =
             acts.into_iter().map(|stored| ActView { time: when(stored.act.at), index: stored.index, act: stored.act });
         Ok(ActsAnswer { acts: acts.collect(), names })
-    }
-
-    /// Walks every chain from its start. Long on large trails: it reads all of them.
-    pub async fn verify_audit(&self, by: &By) -> Answer<Verification> {
-        let act = self.act(by, "audit.verify", "all");
-        self.store().record_act(act).await?.gives_only();
-        let mut chains = vec![self.verify_acts().await?];
-        let dir = self.parts.folder.audit();
-        for node in list_nodes(&dir).await? {
-            let keys = self.parts.checkpoint_keys.clone();
-            let dir = dir.clone();
-            chains.push(blocking(move || Ok(verify_node(&dir, &node, &keys))).await?);
-        }
-        Ok(Verification { whole: chains.iter().all(|chain| chain.whole), chains })
-    }
-
-    async fn verify_acts(&self) -> Answer<ChainReport> {
-        let recorded = self.store().act_chain_head().await?;
-        let mut head = ChainHead::start(self.parts.tenant.as_str());
-        let mut broken = None;
-        while head.length < recorded.length && broken.is_none() {
-            let acts = self.store().acts_from(head.length, 1_000).await?;
-            if acts.is_empty() {
-                broken = Some((head.length, "acts are missing that the chain's head counts".to_owned()));
-            }
-            for stored in acts.iter().filter(|stored| stored.index < recorded.length) {
-                match follow(&head, stored) {
-                    Ok(next) => head = next,
-                    Err(found) => {
-                        broken = Some(found);
-                        break;
-                    }
-                }
-            }
-        }
-        if broken.is_none() && head != recorded {
-            broken = Some((head.length, "the chain ends elsewhere than its head says".to_owned()));
-        }
-        Ok(report("acts".to_owned(), head, broken))
     }
 
     async fn read_query(&self, query: &DecisionsQuery, limit: u32) -> Answer<(DecisionFilter, Option<String>)> {
@@ -357,7 +297,7 @@ fn describe(query: &DecisionsQuery) -> String {
     if names.is_empty() { "all".to_owned() } else { names.join(" ") }
 }
 
-async fn list_nodes(dir: &Path) -> Answer<Vec<String>> {
+pub(super) async fn list_nodes(dir: &Path) -> Answer<Vec<String>> {
     let dir = dir.to_owned();
     blocking(move || trigate_audit::nodes(&dir).map_err(segments_failed)).await
 }
@@ -374,79 +314,6 @@ async fn read_tail(dir: PathBuf, node: String, from: u64) -> Answer<Vec<IndexedD
         Ok(tail)
     })
     .await
-}
-
-fn verify_node(dir: &Path, node: &str, keys: &[trigate_core::jose::VerifyingKey]) -> ChainReport {
-    let chain = format!("decisions of {node}");
-    match trigate_audit::verify(dir, node, keys, None) {
-        Ok(good) => {
-            let mut finding = format!("{} segments, {} signed checkpoints", good.segments, good.checkpoints);
-            if good.first > 0 {
-                finding.push_str(&format!(", records before {} were pruned", good.first));
-            }
-            if good.unsigned > 0 {
-                finding.push_str(&format!(", the last {} records wait for their checkpoint", good.unsigned));
-            }
-            ChainReport {
-                chain,
-                whole: true,
-                entries: good.records,
-                broken_at: None,
-                finding,
-                head: Some(head_text(&good.head)),
-            }
-        }
-        Err(broken) => ChainReport {
-            chain,
-            whole: false,
-            entries: broken.index,
-            broken_at: Some(broken.index),
-            finding: format!("segment {}: {}", broken.segment, broken.what),
-            head: None,
-        },
-    }
-}
-
-fn follow(head: &ChainHead, stored: &StoredAct) -> Result<ChainHead, (u64, String)> {
-    if stored.index != head.length {
-        return Err((head.length, format!("act {} is missing", head.length)));
-    }
-    let next = head.follow(&stored.bytes, &stored.hash).map_err(|broken| (broken.index, broken.what.to_owned()))?;
-    // The columns that queries read must say what was chained.
-    match serde_json::from_slice::<trigate_core::Act>(&stored.bytes) {
-        Ok(chained) if chained == stored.act => Ok(next),
-        _ => Err((stored.index, "the act that is shown is not the one that was chained".to_owned())),
-    }
-}
-
-fn report(chain: String, head: ChainHead, broken: Option<(u64, String)>) -> ChainReport {
-    match broken {
-        None => ChainReport {
-            chain,
-            whole: true,
-            entries: head.length,
-            broken_at: None,
-            finding: "every link holds".to_owned(),
-            head: Some(head_text(&head)),
-        },
-        Some((at, finding)) => {
-            ChainReport { chain, whole: false, entries: head.length, broken_at: Some(at), finding, head: None }
-        }
-    }
-}
-
-fn head_text(head: &ChainHead) -> String {
-    use std::fmt::Write;
-    head.hash.iter().fold(format!("{}:", head.length), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + 'static) -> Answer<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| OperatorError::broken(error.to_string(), "see the server's log"))?
 }
 
 fn segments_failed(error: trigate_audit::AuditError) -> OperatorError {

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod revoke;
 pub mod role;
 pub mod user;
+pub mod verify;
 
 pub use error::OperatorError;
 
@@ -124,6 +125,13 @@ impl Operator {
     async fn everywhere<T>(&self, committed: Committed<T>) -> Answer<T> {
         Ok(committed.everywhere(self.parts.propagation.as_ref()).await?)
     }
+}
+
+/// File work, off the runtime's threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + 'static) -> Answer<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| OperatorError::broken(error.to_string(), "see the server's log"))?
 }
 
 /// A time for people and machines: RFC 3339 with `Z`.

@@ -251,7 +251,7 @@ async fn accounts_roles_and_their_acts() {
     assert_eq!(acts.acts[1].act.reason.as_deref(), Some("moved to sales"));
     // Ids only: erasing a person leaves the chain whole.
     assert!(!serde_json::to_string(&acts.acts).unwrap().contains("example.com"));
-    assert!(desk.operator.verify_audit(&By::local()).await.unwrap().whole);
+    assert!(desk.operator.verify_audit(&By::local(), &Default::default()).await.unwrap().whole);
 }
 
 #[tokio::test]

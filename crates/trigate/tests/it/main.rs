@@ -22,5 +22,6 @@ mod revocation;
 mod secrets;
 mod server;
 mod support;
+mod tamper;
 mod tour;
 mod try_mode;
