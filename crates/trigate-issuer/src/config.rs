@@ -3,6 +3,9 @@
 use trigate_core::{jose::Algorithm, port::AttemptRules};
 use url::{Host, Url};
 
+/// Seconds that anybody may keep the metadata and the key set.
+pub(crate) const PUBLIC_MAX_AGE_S: u32 = 300;
+
 /// One scope in words that people understand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeDescription {
@@ -116,6 +119,8 @@ impl IssuerConfig {
             ("session_idle_s", self.session_idle_s, 60, 90 * 86_400),
             ("session_life_s", self.session_life_s, 60, 90 * 86_400),
             ("key_life_s", self.key_life_s, 3600, 3 * 366 * 86_400),
+            // No key signs before every verifier that keeps our key set as long as we allow can have it.
+            ("key_prepublish_s", self.key_prepublish_s, PUBLIC_MAX_AGE_S, 30 * 86_400),
         ];
         match ranges.into_iter().find(|(_, value, low, high)| !(low..=high).contains(&value)) {
             Some((name, _, low, high)) => Err(BadConfig::OutOfRange(name, low, high)),
@@ -175,6 +180,8 @@ mod tests {
             assert!(matches!(with(issuer, true).check(), Err(BadConfig::Issuer(_))), "{issuer}");
         }
         assert!(matches!(with("http://id.example.com", true).check(), Err(BadConfig::PlainHttp(_))));
+        let hasty = IssuerConfig { key_prepublish_s: 0, ..Default::default() };
+        assert_eq!(hasty.check(), Err(BadConfig::OutOfRange("key_prepublish_s", PUBLIC_MAX_AGE_S, 30 * 86_400)));
         assert!(matches!(with("https://id.example.com", false).check(), Err(BadConfig::InsecureCookies(_))));
     }
 }

@@ -4,7 +4,8 @@
 use std::{collections::HashMap, sync::Mutex};
 use trigate_core::{Timestamp, port::AttemptRules};
 
-/// More guessers at once than this and the oldest windows are dropped.
+/// Guessers that are remembered at once. Beyond that those who are still below the limit are forgotten first: names that
+/// cost nothing to make up must not wash away who is being stopped.
 const CAPACITY: usize = 10_000;
 
 #[derive(Debug)]
@@ -37,6 +38,9 @@ impl Guesses {
         let mut wrong = self.lock();
         if wrong.len() >= CAPACITY {
             wrong.retain(|_, window| self.is_open(window, now));
+        }
+        if wrong.len() >= CAPACITY {
+            wrong.retain(|_, window| window.wrong >= self.rules.max);
         }
         if wrong.len() >= CAPACITY {
             wrong.clear();
@@ -78,5 +82,15 @@ mod tests {
         assert_eq!(guesses.check("a", at(10)), Err(50));
         assert_eq!(guesses.check("b", at(10)), Ok(()));
         assert_eq!(guesses.check("a", at(60)), Ok(()));
+    }
+
+    #[test]
+    fn made_up_names_neither_fill_the_memory_nor_free_a_guesser() {
+        let guesses = Guesses::new(AttemptRules { max: 3, window_s: 60 });
+        let at = Timestamp::from_seconds(0);
+        (0..3).for_each(|_| guesses.note_wrong("guesser", at));
+        (0..2 * CAPACITY).for_each(|number| guesses.note_wrong(&format!("name{number}"), at));
+        assert!(guesses.lock().len() <= CAPACITY);
+        assert_eq!(guesses.check("guesser", at), Err(60));
     }
 }

@@ -70,12 +70,15 @@ struct Active<'a> {
     active: bool,
     iss: &'a str,
     sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<&'a str>,
+    #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
     aud: &'a [String],
     exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     iat: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
@@ -106,7 +109,7 @@ async fn introspect(issuer: &Issuer, request: Request) -> Result<Response, Intro
     let client = client_auth::authenticate(issuer, &incoming, &form).await.map_err(IntrospectError::Client)?;
     // RFC 7662 §2.1: the endpoint is for parties that prove who they are.
     if client.is_public() {
-        return Err(IntrospectError::Client(ClientAuthError::Refused { challenge: false }));
+        return Err(IntrospectError::Client(ClientAuthError::Refused));
     }
     let text = form.get("token").ok_or(IntrospectError::TokenMissing)?;
     let now = issuer.now();

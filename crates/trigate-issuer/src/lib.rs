@@ -42,6 +42,14 @@ use std::{net::IpAddr, sync::Arc};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
+/// What a client that lives in a browser calls from its own origin.
+fn for_browsers() -> Router<Arc<Issuer>> {
+    Router::new()
+        .route("/oauth/token", post(token::endpoint).options(web::cors::preflight))
+        .route("/oauth/revoke", post(revoke::endpoint).options(web::cors::preflight))
+        .route_layer(middleware::map_response(web::cors::allow))
+}
+
 /// Every endpoint of the issuer as one service; the hall mounts `/oauth/userinfo` beside it, behind the gates.
 pub fn router(issuer: Arc<Issuer>) -> Router {
     let headers = web::headers::Always::of(&issuer);
@@ -51,9 +59,8 @@ pub fn router(issuer: Arc<Issuer>) -> Router {
         .route("/login", get(login::show).post(login::submit))
         .route("/consent", get(consent::show).post(consent::submit))
         .route("/logout", get(logout::show).post(logout::submit))
-        .route("/oauth/token", post(token::endpoint))
         .route("/oauth/introspect", post(introspect::endpoint))
-        .route("/oauth/revoke", post(revoke::endpoint))
+        .merge(for_browsers())
         .route("/.well-known/jwks.json", get(jwks::document))
         .route("/.well-known/openid-configuration", get(metadata::document))
         .route("/.well-known/oauth-authorization-server", get(metadata::document))

@@ -80,6 +80,10 @@ pub(crate) async fn submit(State(issuer): State<Arc<Issuer>>, request: Request) 
         Ok(form) => form,
         Err(bad) => return page::bad_body(&issuer, bad),
     };
+    // RP-Initiated Logout §2: clients may post too. Without its cookie such a request says nothing about who is logged in.
+    if form.get("csrf").is_none() && incoming.query.is_empty() {
+        return web::as_get(&issuer, "/logout", &form);
+    }
     let Ok(sender) = sender(&issuer, &incoming.query).await else { return page::unavailable(&issuer) };
     let login = match login::current(&issuer, &incoming).await {
         Ok(Some(login)) => login,

@@ -1,6 +1,6 @@
 //! What can this server do, and where? RFC 8414 and OpenID Connect Discovery, from one table.
 
-use crate::{Issuer, account::session::ACR_PASSWORD};
+use crate::{Issuer, account::session::ACR_PASSWORD, config::PUBLIC_MAX_AGE_S};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -17,9 +17,9 @@ pub(crate) async fn document(State(issuer): State<Arc<Issuer>>) -> Response {
 /// Anybody may read it, from any page, and keep it for five minutes.
 pub(crate) fn public_json(document: &Value) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "public, max-age=300"),
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::CACHE_CONTROL, format!("public, max-age={PUBLIC_MAX_AGE_S}")),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*".to_owned()),
     ];
     (headers, document.to_string()).into_response()
 }

@@ -61,7 +61,7 @@ pub(crate) async fn by_post(State(issuer): State<Arc<Issuer>>, request: Request)
     match incoming.form() {
         // RFC 6749 §3.1: in one place. Two places are two readings.
         Ok(_) if !incoming.query.is_empty() => Stop::Page(answer::PageError::TwoPlaces).into_response(&issuer),
-        Ok(form) => web::see_other(&web::with_query("/oauth/authorize", &form.to_query())),
+        Ok(form) => web::as_get(&issuer, "/oauth/authorize", &form),
         Err(bad) => page::bad_body(&issuer, bad),
     }
 }
@@ -71,6 +71,10 @@ async fn authorize(issuer: &Issuer, incoming: &Incoming) -> Result<Response, Sto
     let request = check(issuer, &incoming.query).await?;
     let login = match session::find(issuer, &incoming.headers).await? {
         Some(login) if request.accepts(issuer, &login) => login,
+        // OpenID Connect Core §3.1.2.1: somebody else logged in than the client meant. Asking for ever helps nobody.
+        Some(login) if request.is_since(&login) && !request.prompt.means(&login) => {
+            return Err(Stop::Redirect(Box::new(request.answer), answer::ClientError::LoginRequired));
+        }
         _ => return request.ask_for_login(issuer, &incoming.query),
     };
     let consent = issuer.store.find_consent(&login.session.user, &request.client.id).await?;
@@ -129,8 +133,12 @@ fn check_details(issuer: &Issuer, params: &Params, client: &Client) -> Result<De
 impl Authorization {
     /// Is this login fresh enough, and of the person that the client means?
     fn accepts(&self, issuer: &Issuer, login: &Login) -> bool {
-        let since = self.since.as_ref().is_some_and(|since| login.session.authenticated_at >= since.at);
-        self.prompt.accepts(login, since, issuer.now())
+        self.prompt.accepts(login, self.is_since(login), issuer.now())
+    }
+
+    /// Did this login happen after the request was first seen?
+    fn is_since(&self, login: &Login) -> bool {
+        self.since.as_ref().is_some_and(|since| login.session.authenticated_at >= since.at)
     }
 
     fn needs_consent(&self, consent: Option<&Consent>) -> bool {

@@ -45,8 +45,12 @@ impl Prompt {
     /// `since`: the person logged in after this request was first seen.
     pub(super) fn accepts(&self, login: &Login, since: bool, now: Timestamp) -> bool {
         let age_s = now.seconds_since(login.session.authenticated_at);
-        let is_meant = self.hint.as_ref().is_none_or(|user| *user == login.session.user);
         let is_fresh = since || (!self.wants_login && self.max_age_s.is_none_or(|max| age_s < max));
-        is_meant && is_fresh
+        self.means(login) && is_fresh
+    }
+
+    /// Is it the person of the hint?
+    pub(super) fn means(&self, login: &Login) -> bool {
+        self.hint.as_ref().is_none_or(|user| *user == login.session.user)
     }
 }

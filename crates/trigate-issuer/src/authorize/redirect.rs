@@ -83,12 +83,21 @@ pub fn check_registration(uri: &str) -> Result<(), BadRedirectUri> {
         return Err(BadRedirectUri::Credentials);
     }
     match url.scheme() {
-        "https" if url.has_host() => Ok(()),
+        "https" | "http" if !names_its_host(uri, &url) => Err(BadRedirectUri::NotAbsolute),
+        "https" => Ok(()),
         "http" if matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) => Ok(()),
         "http" => Err(BadRedirectUri::PlainHttp),
         own if own.contains('.') => Ok(()),
         _ => Err(BadRedirectUri::Scheme),
     }
+}
+
+/// `https:app.test` is read as an absolute address here and as a relative one by a browser on our own pages (L17); a host
+/// with `;` or `*` in it would speak in our content security policy.
+fn names_its_host(uri: &str, url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']' | b':'));
+    plain && !host.is_empty() && !authority(uri).is_empty()
 }
 
 fn authority(uri: &str) -> &str {
@@ -165,6 +174,13 @@ mod tests {
             "https://app.test/\r\nx",
             "vbscript:x",
             "file:///etc/passwd",
+            "https:evil.test",
+            "https:/evil.test",
+            "https:///evil.test",
+            "https://",
+            "https://app.test;sandbox/cb",
+            "https://*/cb",
+            "https://app.test,x/cb",
         ] {
             assert!(check_registration(bad).is_err(), "{bad}");
         }

@@ -102,6 +102,7 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     gid: Option<&'a GrantId>,
     /// RFC 9068 §2.2.3 has one string; the list beside it is what services without an OAuth library read.
+    #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
     scopes: &'a ScopeSet,
     roles: &'a [String],

@@ -16,6 +16,8 @@ pub(super) struct Tokens<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u32,
+    /// RFC 6749 §3.3: a scope is at least one token; none is no member.
+    #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<&'a str>,

@@ -23,6 +23,14 @@ pub(super) async fn exchange(issuer: &Issuer, request: &TokenRequest) -> Result<
     }
     let code = form.get("code").ok_or(TokenError::Missing("code is missing"))?;
     let code = AuthorizationCode::parse(code).ok_or(TokenError::Grant)?;
+    // RFC 6749 §4.1.3: OAuth 2.1 dropped the redirect URI here because of PKCE; one of the two binds the code.
+    if form.get("code_verifier").or(form.get("redirect_uri")).is_none() {
+        return Err(TokenError::Missing("code_verifier or redirect_uri is missing"));
+    }
+    // Before the code is used up, as far as it can be told. // RFC 8707 §2.2
+    if form.all("resource").any(|resource| !client.resources.iter().any(|registered| registered == resource)) {
+        return Err(TokenError::Target);
+    }
     let refresh = new_refresh(issuer, client);
     let id = TokenId::mint(&*issuer.rng);
     let redeem = RedeemCode {

@@ -25,9 +25,7 @@ pub(crate) enum ClientAuthError {
     Several,
     /// Neither id nor secret came.
     Absent,
-    Refused {
-        challenge: bool,
-    },
+    Refused,
     TooManyWrong {
         retry_after_s: u32,
     },
@@ -36,15 +34,15 @@ pub(crate) enum ClientAuthError {
 
 impl ClientAuthError {
     pub(crate) const fn wire(&self) -> Wire {
-        let refused = Wire::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "client authentication failed");
         match self {
             Self::Several => Wire::new(
                 StatusCode::BAD_REQUEST,
                 ErrorCode::InvalidRequest,
                 "the client must authenticate in exactly one way",
             ),
-            Self::Absent => Wire { challenge: true, ..refused },
-            Self::Refused { challenge } => Wire { challenge: *challenge, ..refused },
+            Self::Absent | Self::Refused => {
+                Wire::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "client authentication failed")
+            }
             Self::TooManyWrong { retry_after_s } => Wire {
                 retry_after_s: Some(*retry_after_s),
                 ..Wire::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::InvalidClient, "too many failed attempts")
@@ -89,7 +87,6 @@ pub(crate) async fn authenticate(
     form: &Params,
 ) -> Result<Client, ClientAuthError> {
     let (id, proof) = read(incoming, form)?;
-    let challenge = matches!(proof, Proof::Basic(_));
     let guesser = format!("client:{id}:{}", incoming.source());
     let now = issuer.now();
     issuer.guesses.check(&guesser, now).map_err(|retry_after_s| ClientAuthError::TooManyWrong { retry_after_s })?;
@@ -98,7 +95,7 @@ pub(crate) async fn authenticate(
         Some(client) if proves(issuer, &client, &proof).await? => Ok(client),
         _ => {
             issuer.guesses.note_wrong(&guesser, now);
-            Err(ClientAuthError::Refused { challenge })
+            Err(ClientAuthError::Refused)
         }
     }
 }
@@ -118,7 +115,7 @@ fn read(incoming: &Incoming, form: &Params) -> Result<(ClientId, Proof), ClientA
         (Some((id, secret)), _, _) => (Some(id), Proof::Basic(secret)),
         (_, Some(secret), _) => (named.map(str::to_owned), Proof::Post(Zeroizing::new(secret.to_owned()))),
         (_, _, true) => {
-            let assertion = jwt_assertion::check_type(form).ok_or(ClientAuthError::Refused { challenge: false })?;
+            let assertion = jwt_assertion::check_type(form).ok_or(ClientAuthError::Refused)?;
             (jwt_assertion::claimed_client(assertion), Proof::Assertion(assertion.to_owned()))
         }
         _ => (named.map(str::to_owned), Proof::None),
@@ -127,8 +124,7 @@ fn read(incoming: &Incoming, form: &Params) -> Result<(ClientId, Proof), ClientA
     if named.is_some_and(|named| named != id) {
         return Err(ClientAuthError::Several);
     }
-    let refused = ClientAuthError::Refused { challenge: matches!(proof, Proof::Basic(_)) };
-    Ok((ClientId::parse(&id).map_err(|_| refused)?, proof))
+    Ok((ClientId::parse(&id).map_err(|_| ClientAuthError::Refused)?, proof))
 }
 
 /// RFC 6749 §2.3.1: id and secret are form-encoded before they are joined. (O16)
@@ -138,7 +134,6 @@ fn read_basic(incoming: &Incoming) -> Result<Option<(String, Zeroizing<String>)>
     if headers.next().is_some() {
         return Err(ClientAuthError::Several);
     }
-    let refused = ClientAuthError::Refused { challenge: true };
     let decoded = value.to_str().ok().and_then(|text| {
         let (scheme, credentials) = text.split_once(' ')?;
         let bytes = STANDARD.decode(credentials.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
@@ -146,7 +141,7 @@ fn read_basic(incoming: &Incoming) -> Result<Option<(String, Zeroizing<String>)>
         let (id, secret) = text.split_once(':')?;
         Some((params::decode(id).ok()?, Zeroizing::new(params::decode(secret).ok()?)))
     });
-    decoded.map(Some).ok_or(refused)
+    decoded.map(Some).ok_or(ClientAuthError::Refused)
 }
 
 async fn proves(issuer: &Issuer, client: &Client, proof: &Proof) -> Result<bool, ClientAuthError> {

@@ -72,7 +72,8 @@ struct Successor {
 impl Successor {
     /// `None` where the client does not rotate: its token stays.
     fn mint(issuer: &Issuer, request: &TokenRequest, predecessor: &RefreshToken) -> Option<Self> {
-        if !request.client.rotate_refresh_tokens {
+        // RFC 9700 §2.2.2: a public client's tokens rotate, whatever its registration says.
+        if !request.client.rotate_refresh_tokens && !request.client.is_public() {
             return None;
         }
         let life_s = i64::from(request.client.refresh_token_life_s?);

@@ -68,7 +68,7 @@ impl Incoming {
         trigate_core::address::party(self.peer).to_string()
     }
 
-    /// A header that came once and is text.
+    /// A header that is text; of several the first.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }

@@ -20,14 +20,12 @@ pub(crate) struct Wire {
     pub(crate) status: StatusCode,
     pub(crate) code: ErrorCode,
     pub(crate) description: &'static str,
-    /// RFC 6749 §5.2: a client that used the Authorization header is told the scheme.
-    pub(crate) challenge: bool,
     pub(crate) retry_after_s: Option<u32>,
 }
 
 impl Wire {
     pub(crate) const fn new(status: StatusCode, code: ErrorCode, description: &'static str) -> Self {
-        Self { status, code, description, challenge: false, retry_after_s: None }
+        Self { status, code, description, retry_after_s: None }
     }
 }
 
@@ -41,7 +39,8 @@ impl IntoResponse for Wire {
     fn into_response(self) -> Response {
         let body = ErrorBody { error: self.code.as_str(), error_description: self.description };
         let mut response = answer(self.status, &body);
-        if self.challenge {
+        // RFC 9110 §15.5.2: every 401 names a scheme; RFC 6749 §5.2 wants it of those who used the header.
+        if self.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Basic realm=\"trigate\", charset=\"UTF-8\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }

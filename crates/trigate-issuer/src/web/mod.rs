@@ -2,6 +2,7 @@
 
 pub(crate) mod assets;
 pub(crate) mod cookie;
+pub(crate) mod cors;
 pub(crate) mod forms;
 pub(crate) mod headers;
 pub(crate) mod incoming;
@@ -13,6 +14,7 @@ pub(crate) mod plain;
 pub(crate) use incoming::Incoming;
 pub(crate) use params::Params;
 
+use crate::Issuer;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
@@ -22,6 +24,16 @@ pub(crate) fn see_other(location: &str) -> Response {
         Ok(location) => (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// What another site posted, as a GET: the login cookie (`SameSite=Lax`) does not come along with its form, and does with
+/// what follows.
+pub(crate) fn as_get(issuer: &Issuer, path: &str, form: &Params) -> Response {
+    let query = form.to_query();
+    if query.len() > incoming::MAX_QUERY_BYTES {
+        return page::bad_body(issuer, incoming::BadBody::TooLarge);
+    }
+    see_other(&with_query(path, &query))
 }
 
 /// `path?query`, or the path alone.

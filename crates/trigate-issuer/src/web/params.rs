@@ -7,6 +7,9 @@ use zeroize::Zeroize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
+/// More pairs than any request of ours has: what follows compares names with each other. (64 KiB hold 20,000 of them.)
+const MAX_PAIRS: usize = 100;
+
 /// RFC 8707 §2: the one parameter that may come several times.
 const REPEATABLE: &str = "resource";
 
@@ -22,7 +25,11 @@ impl Drop for Params {
 
 impl Params {
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        if pairs.clone().nth(MAX_PAIRS).is_some() {
+            return Err(Malformed);
+        }
+        let pairs = pairs.map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Ok((decode(name)?, decode(value)?))
         });
@@ -93,6 +100,15 @@ mod tests {
         for bad in ["a=%", "a=%2", "a=%zz", "a=%ff", "a=%00", "a=%+1"] {
             assert!(Params::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn more_pairs_than_anybody_needs_are_refused_unread() {
+        let of = |count: usize| (0..count).map(|number| format!("p{number}=x")).collect::<Vec<_>>().join("&");
+        assert!(Params::parse(&of(MAX_PAIRS)).is_ok());
+        assert!(Params::parse(&of(MAX_PAIRS + 1)).is_err());
+        assert!(Params::parse(&"resource=x&".repeat(MAX_PAIRS + 1)).is_err());
+        assert!(Params::parse(&"&".repeat(60_000)).is_ok(), "nothing at all is nothing");
     }
 
     #[test]

@@ -107,6 +107,8 @@ impl TestTrigate {
             id: serde_json::to_value(&alice.user).unwrap()["id"].as_str().unwrap().to_owned(),
             email: "alice@example.com",
         };
+        let machines = NewApp { name: "Machines".into(), plan: "pro".into(), id: Some("app_machines".parse().unwrap()) };
+        operator.create_app(&By::system(), machines).await.unwrap();
         let operator_secret = make_operator(&operator, &running).await;
         Self { running, upstream, acme, globex, alice, operator_secret, folder: Some(folder) }
     }
