@@ -174,7 +174,9 @@ impl Permit {
             Some(Identity::Machine { name }) => (None, None, Some(name.as_str())),
             Some(Identity::Service { .. }) | None => (None, None, None),
         };
-        headers.put("x-trigate-subject-kind", Some(self.subject_kind().as_str()));
+        // In observe mode nobody may have been proven: then no kind is told either.
+        let proven = established.identity().is_some() || established.application_id().is_some();
+        headers.put("x-trigate-subject-kind", proven.then(|| self.subject_kind().as_str()));
         headers.put("x-trigate-application", established.application_id().map(|id| id.as_str()));
         headers.put("x-trigate-plan", self.application().map(|application| application.plan.as_str()));
         headers.put("x-trigate-key", established.key.as_ref().map(|holder| holder.record.id.as_str()));

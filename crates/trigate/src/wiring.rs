@@ -173,6 +173,12 @@ impl Server {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHangUp {
+    Reload,
+    End,
+}
+
 impl Running {
     /// Takes the file's new contents into force, whole or not at all; the listeners' addresses stay.
     pub fn reload(&self) -> Result<(), String> {
@@ -182,8 +188,8 @@ impl Running {
         outcome
     }
 
-    /// Serves until Ctrl-C or SIGTERM; SIGHUP reloads.
-    pub async fn until_signal(&self) -> Result<(), StartError> {
+    /// Serves until Ctrl-C or SIGTERM. SIGHUP reloads a service, and ends what belongs to a terminal that was closed.
+    pub async fn until_signal(&self, on_hang_up: OnHangUp) -> Result<(), StartError> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::of)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::of)?;
@@ -191,11 +197,18 @@ impl Running {
             tokio::select! {
                 outcome = tokio::signal::ctrl_c() => return outcome.map_err(StartError::of),
                 _ = terminate.recv() => return Ok(()),
-                _ = hang_up.recv() => match self.reload() {
-                    Ok(()) => tracing::info!("the new configuration is in force"),
-                    Err(error) => tracing::error!("RELOAD FAILED, the old configuration stays in force: {error}"),
+                _ = hang_up.recv() => match on_hang_up {
+                    OnHangUp::End => return Ok(()),
+                    OnHangUp::Reload => self.reload_loudly(),
                 },
             }
+        }
+    }
+
+    fn reload_loudly(&self) {
+        match self.reload() {
+            Ok(()) => tracing::info!("the new configuration is in force"),
+            Err(error) => tracing::error!("RELOAD FAILED, the old configuration stays in force: {error}"),
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) async fn exchange(issuer: &Issuer, request: &TokenRequest) -> Result<
     let committed = match issuer.store.record_mint(act, &request.client.id).await {
         // Disabled since it authenticated, a moment ago. (O39)
         Err(StoreError::Conflict(_) | StoreError::Missing(_)) => {
-            return Err(super::client_auth::ClientAuthError::Refused { challenge: false }.into());
+            return Err(super::client_auth::ClientAuthError::Refused.into());
         }
         outcome => outcome?,
     };

@@ -2,8 +2,7 @@
 //! and revocation. Any origin, never with cookies: these endpoints look at none, so that a page gets nothing that its own
 //! server could not have got.
 //!
-//! Not the authorization endpoint (OAuth 2.0 for Browser-Based Apps §6.3.2.2; RFC 9700 §2.6) and not introspection, which
-//! is for servers.
+//! Not the authorization endpoint (RFC 9700 §2.6), and not introspection, which is for servers.
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};

@@ -172,7 +172,13 @@ async fn what_the_client_asks_wrongly_is_told_by_redirect() {
         (&[("prompt", "none")], "login_required"),
     ] {
         let page = stage.browser().get(&stage.authorize_path("mobile", changes)).await;
-        assert_eq!(page.callback()["error"], error, "{changes:?}");
+        let callback = page.callback();
+        assert_eq!(callback["error"], error, "{changes:?}");
+        // RFC 6749 §4.1.2.1: %x20-21 / %x23-5B / %x5D-7E.
+        let fits = |byte: u8| matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E);
+        assert!(callback["error_description"].bytes().all(fits), "{changes:?}");
+        let known = ["error", "error_description", "iss", "state"];
+        assert!(callback.keys().all(|name| known.contains(&name.as_str())), "{callback:?}");
     }
     let unknown = stage.browser().get(&stage.authorize_path("mobile", &[("fancy", "1")])).await;
     assert!(unknown.location().unwrap().starts_with("/login?"), "RFC 6749 §3.1: unknown parameters are ignored");
@@ -355,8 +361,17 @@ async fn o37_a_parameter_twice_or_in_two_places_is_refused() {
     let code = stage.code(&mut stage.browser(), "poster", &[]).await;
     let secret = stage.secret("poster");
     let body = form_of(&code, &secret);
-    let twice = stage.browser().send(request(Method::POST, "/oauth/token", form, format!("{body}&code={code}"))).await;
-    assert_eq!((twice.status, twice.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
+    for more in [
+        format!("code={code}"),
+        "client_id=poster".into(),
+        "client_id=mobile".into(),
+        format!("client_secret={secret}"),
+        "grant_type=client_credentials".into(),
+        "scope=openid&scope=openid".into(),
+    ] {
+        let twice = stage.browser().send(request(Method::POST, "/oauth/token", form, format!("{body}&{more}"))).await;
+        assert_eq!((twice.status, twice.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"), "{more}");
+    }
     let both = stage
         .browser()
         .send(request(Method::POST, "/oauth/token?grant_type=authorization_code", form, body.clone()))
@@ -396,4 +411,53 @@ async fn a_client_name_with_markup_or_turned_text_is_shown_inert() {
         assert!(page.body.contains("alert(1)"));
         assert!(!page.body.contains("style=") && !page.body.contains("onclick"), "no inline style or script");
     }
+}
+
+#[tokio::test]
+async fn a_login_as_somebody_else_than_the_client_meant_ends_in_an_error_and_not_in_a_circle() {
+    let stage = Stage::start().await;
+    let mut browser = stage.browser();
+    let code = stage.code(&mut browser, "mobile", &[]).await;
+    let tokens = stage.redeem("mobile", &code, &[]).await.json();
+    let hint = tokens["id_token"].as_str().unwrap().to_owned();
+    stage.add_user("bob@example.com").await;
+    let mut bobs = stage.browser();
+    let path = stage.authorize_path("mobile", &[("id_token_hint", &hint)]);
+    let page = bobs.follow(&path).await;
+    assert!(page.field("password").is_some());
+    let answer = bobs.submit_login(&page, "bob@example.com", PASSWORD).await;
+    let done = bobs.get(&answer.location().unwrap()).await;
+    assert_eq!(done.callback()["error"], "login_required", "OpenID Connect Core §3.1.2.1");
+    // A later request asks once more: the right person may be there now.
+    assert!(bobs.get(&path).await.location().unwrap().starts_with("/login?"));
+}
+
+#[tokio::test]
+async fn what_is_too_long_or_no_text_gets_a_page_and_never_a_redirect() {
+    let stage = Stage::start().await;
+    let path = stage.authorize_path("mobile", &[]);
+    let query = path.split_once('?').unwrap().1;
+    let long = "x".repeat(17_000);
+    for page in [
+        stage.browser().get(&format!("{path}&login_hint={long}")).await,
+        stage.browser().post("/oauth/authorize", &[("client_id", "mobile"), ("login_hint", &long)]).await,
+        stage.browser().get(&format!("/login?{query}&login_hint={long}")).await,
+    ] {
+        assert_eq!((page.status, page.location()), (StatusCode::PAYLOAD_TOO_LARGE, None));
+    }
+    let many: String = (0..101).map(|number| format!("&p{number}=x")).collect();
+    for more in ["&x=%ff", "&x=%00", "&x=%", many.as_str()] {
+        stage.browser().get(&format!("{path}{more}")).await.is_error_page("invalid_request");
+    }
+    for (name, length, error) in
+        [("state", 2049, true), ("nonce", 2049, true), ("state", 384, false), ("nonce", 384, false)]
+    {
+        let page = stage.browser().get(&stage.authorize_path("mobile", &[(name, &"x".repeat(length))])).await;
+        assert_eq!(page.location().unwrap().starts_with(CALLBACK), error, "{name} {length}");
+    }
+    // What is sent back is encoded: no line of a header is made by a client.
+    let split = stage.authorize_path("mobile", &[("state", "x\r\nset-cookie: a=b"), ("prompt", "none")]);
+    let page = stage.browser().get(&split).await;
+    assert_eq!(page.callback()["state"], "x\r\nset-cookie: a=b");
+    assert!(page.headers.get("set-cookie").is_none() && !page.location().unwrap().contains('\n'));
 }

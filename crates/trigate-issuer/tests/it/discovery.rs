@@ -87,3 +87,53 @@ async fn the_style_sheet_is_named_by_its_content() {
     assert_eq!(stage.browser().get("/static/trigate-0.css").await.status, StatusCode::NOT_FOUND);
     assert_eq!(stage.browser().get("/static/..%2fCargo.toml").await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn pages_of_any_origin_may_read_what_clients_in_browsers_need_and_nothing_more() {
+    let stage = Stage::start().await;
+    let origin = || vec![(http::header::ORIGIN, "https://spa.test".to_owned())];
+    for path in ["/oauth/token", "/oauth/revoke"] {
+        let mut asked = request(http::Method::OPTIONS, path, None, "");
+        for (name, value) in [
+            ("origin", "https://spa.test"),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization"),
+        ] {
+            asked.headers_mut().insert(name, value.parse().unwrap());
+        }
+        let preflight = stage.browser().send(asked).await;
+        assert_eq!((preflight.status, preflight.body.as_str()), (StatusCode::NO_CONTENT, ""), "{path}");
+        assert_eq!(preflight.header("access-control-allow-methods"), "POST");
+        assert!(preflight.header("access-control-allow-headers").contains("authorization"));
+        let refused = stage.browser().post_with(path, &[("client_id", "nobody")], origin()).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "the error can be read as well");
+        for page in [preflight, refused] {
+            assert_eq!(page.header("access-control-allow-origin"), "*", "{path}");
+            assert!(page.headers.get("access-control-allow-credentials").is_none(), "never with cookies");
+        }
+    }
+    let path = stage.authorize_path("mobile", &[]);
+    for path in [path.as_str(), "/", "/login", "/logout", "/consent", "/oauth/introspect"] {
+        for method in [http::Method::OPTIONS, http::Method::GET] {
+            let mut asked = request(method, path, None, "");
+            asked.headers_mut().insert("origin", "https://spa.test".parse().unwrap());
+            let page = stage.browser().send(asked).await;
+            assert!(page.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{path}");
+        }
+    }
+    let page = stage.browser().post_with("/oauth/introspect", &[("token", "x")], origin()).await;
+    assert_eq!(page.header("access-control-allow-origin"), "", "introspection is for servers");
+}
+
+#[tokio::test]
+async fn head_answers_as_get_does_and_without_a_body() {
+    let stage = Stage::start().await;
+    for path in ["/.well-known/openid-configuration", "/.well-known/jwks.json", "/login"] {
+        let (get, head) =
+            (stage.browser().get(path).await, stage.browser().send(request(http::Method::HEAD, path, None, "")).await);
+        assert_eq!((head.status, head.body.as_str()), (StatusCode::OK, ""), "{path}");
+        for name in ["content-type", "cache-control", "access-control-allow-origin"] {
+            assert_eq!(head.header(name), get.header(name), "{path} {name}");
+        }
+    }
+}

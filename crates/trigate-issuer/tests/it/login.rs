@@ -248,6 +248,15 @@ async fn l07_a_login_form_of_another_page_is_refused() {
         let headers = vec![(header::HeaderName::from_static(name), value.to_owned())];
         assert_eq!(browser.post_with(&action, &good, headers).await.status, StatusCode::FORBIDDEN, "{name}: {value}");
     }
+    assert!(!browser.jar.contains_key("__Host-trigate"), "no session came of any of it");
+    assert!(
+        stage
+            .tenant
+            .list_sessions(&stage.alice, trigate_core::port::Clock::now(&stage.clock))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let headers = vec![
         (header::ORIGIN, "null".to_owned()),
         (header::HeaderName::from_static("sec-fetch-site"), "same-origin".to_owned()),
@@ -326,4 +335,120 @@ async fn o36_logging_out_ends_the_session_everywhere_and_leads_on_only_as_regist
     assert!(!script.body.contains("javascript:"));
     let hint = browser.get("/logout?id_token_hint=eyJhbGciOiJub25lIn0.e30.&post_logout_redirect_uri=https://app.test/bye&client_id=poster").await;
     assert!(!hint.body.contains("app.test"), "a bad hint proves nobody");
+}
+
+#[tokio::test]
+async fn a_client_may_post_its_wish_to_log_out_and_is_never_told_what_is_not_so() {
+    let stage = Stage::start().await;
+    let mut browser = stage.browser();
+    stage.code(&mut browser, "poster", &[]).await;
+    // Posted by another site: the login cookie does not come along (SameSite=Lax).
+    let wish = [("client_id", "poster"), ("post_logout_redirect_uri", "https://app.test/bye")];
+    let cookieless = stage.browser().post("/logout", &wish).await;
+    assert!(!cookieless.body.contains("You are logged out"), "nobody was");
+    let next = cookieless.location().unwrap();
+    assert!(next.starts_with("/logout?client_id=poster"), "{next}");
+    let page = browser.get(&next).await;
+    assert!(page.body.contains("Log out?"));
+    let done = browser.post(&page.action(), &[("csrf", &page.value("csrf"))]).await;
+    assert!(done.body.contains("You are logged out") && done.body.contains("href=\"https://app.test/bye\""));
+    let silent = browser.get(&stage.authorize_path("poster", &[("prompt", "none")])).await;
+    assert_eq!(silent.callback()["error"], "login_required");
+}
+
+#[tokio::test]
+async fn l06_a_strangers_session_that_was_planted_is_not_taken_over() {
+    let stage = Stage::start().await;
+    stage.add_user("mallory@example.com").await;
+    let path = stage.authorize_path("mobile", &[]);
+    let mut mallory = stage.browser();
+    let page = mallory.follow(&path).await;
+    mallory.submit_login(&page, "mallory@example.com", PASSWORD).await;
+    let planted = mallory.jar["__Host-trigate"].clone();
+    // Alice's browser has Mallory's good session and logs in as Alice.
+    let mut browser = stage.browser();
+    let query = path.split_once('?').unwrap().1;
+    let page = browser.get(&format!("/login?{query}")).await;
+    browser.jar.insert("__Host-trigate".into(), planted.clone());
+    browser.submit_login(&page, "alice@example.com", PASSWORD).await;
+    assert_ne!(browser.jar["__Host-trigate"], planted);
+    assert!(browser.get("/").await.body.contains("alice@example.com"));
+    let after = mallory.get(&path).await;
+    assert!(after.location().unwrap().starts_with("/login?"), "what was planted ended and is nobody's");
+}
+
+/// Runs `name` again in a process of its own, so that what is measured there is its alone. `true` inside.
+fn is_alone(name: &str) -> bool {
+    const MARK: &str = "TRIGATE_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let program = std::env::current_exe().unwrap();
+    let child = std::process::Command::new(program).args([name, "--exact"]).env(MARK, "1").output().unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"), "no test of this name");
+    false
+}
+
+/// KiB of memory: now, and at most since the start.
+#[cfg(target_os = "linux")]
+fn memory_kib() -> (usize, usize) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let of = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    (of("VmRSS:"), of("VmHWM:"))
+}
+
+/// One thread hashes on this stage; its queue holds 32.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l05_two_hundred_logins_at_once_take_the_memory_of_one() {
+    const LOGINS: u8 = 200;
+    if !is_alone("login::l05_two_hundred_logins_at_once_take_the_memory_of_one") {
+        return;
+    }
+    let stage = Arc::new(Stage::start().await);
+    let mut browser = stage.browser();
+    let page = browser.follow(&stage.authorize_path("mobile", &[])).await;
+    let (csrf, action) = (page.value("csrf"), page.action());
+    let (before, _) = memory_kib();
+    let flood = async |body: &dyn Fn(u8) -> axum::body::Body| {
+        let tries: Vec<_> = (0..LOGINS)
+            .map(|number| {
+                let jar = browser.jar.clone();
+                let mut browser = Browser { jar, peer: [198, 51, 100, number].into(), ..stage.browser() };
+                let content_type = Some("application/x-www-form-urlencoded");
+                let request = request(Method::POST, &action, content_type, body(number));
+                tokio::spawn(async move { browser.send(request).await })
+            })
+            .collect();
+        let mut statuses = std::collections::BTreeMap::new();
+        for attempt in tries {
+            let page = attempt.await.unwrap();
+            if page.status == StatusCode::SERVICE_UNAVAILABLE {
+                assert_eq!(page.header("retry-after"), "5");
+            }
+            *statuses.entry(page.status.as_u16()).or_insert(0_usize) += 1;
+        }
+        statuses
+    };
+    // A megabyte each: not one is read, let alone hashed.
+    // (One text for all of them: the test itself must not be what takes the memory.)
+    let huge = form(&[("csrf", &csrf), ("email", "alice@example.com"), ("password", &"x".repeat(1_000_000))]);
+    let huge = bytes::Bytes::from(huge);
+    assert_eq!(flood(&|_| huge.clone().into()).await, [(413, 200)].into());
+    // The longest that is hashed: a few are judged, the rest is told to come again.
+    let long = "x".repeat(1024);
+    let someone = |number| form(&[("csrf", &csrf), ("email", &format!("{number}@x.test")), ("password", &long)]);
+    let statuses = flood(&|number| someone(number).into()).await;
+    let (judged, busy) = (statuses.get(&400).copied().unwrap_or(0), statuses.get(&503).copied().unwrap_or(0));
+    assert_eq!(judged + busy, usize::from(LOGINS), "{statuses:?}");
+    assert!(judged >= 33 && busy >= 1, "{statuses:?}");
+    // 19 MiB for the thread, and what 200 requests hold beside it. Hashed all at once they would take 3.8 GiB.
+    let (_, most) = memory_kib();
+    let grown = most.saturating_sub(before);
+    println!("{statuses:?}, {grown} KiB more");
+    assert!(grown < (19 + 24) * 1024, "{grown} KiB more");
 }

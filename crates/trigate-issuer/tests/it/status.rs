@@ -60,6 +60,30 @@ async fn o18_introspection_answers_those_who_prove_themselves_and_may_ask() {
 }
 
 #[tokio::test]
+async fn o18_of_ten_thousand_guesses_a_hundred_a_minute_are_answered() {
+    let stage = Stage::start().await;
+    let (mut answered, mut limited) = (0, 0);
+    for number in 0..10_000 {
+        // Of every form that a token can have.
+        let guess = match number % 3 {
+            0 => format!("tga_{number:044}"),
+            1 => format!("tgr_{number:044}"),
+            _ => format!("eyJhbGciOiJFUzI1NiJ9.e30.{number:043}"),
+        };
+        let page = stage.call("/oauth/introspect", "api-gateway", &[("token", &guess)]).await;
+        match page.status {
+            StatusCode::OK => {
+                assert_eq!(page.json(), json!({ "active": false }));
+                answered += 1;
+            }
+            StatusCode::TOO_MANY_REQUESTS => limited += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((answered, limited), (100, 9_900));
+}
+
+#[tokio::test]
 async fn o18_guessing_is_limited() {
     let stage = Stage::start().await;
     let access = stage.tokens("poster", &[]).await["access_token"].as_str().unwrap().to_owned();
@@ -230,4 +254,45 @@ async fn every_act_is_in_the_trail_without_a_secret() {
     ] {
         assert!(!trail.contains(secret), "{secret}");
     }
+}
+
+/// Whatever would end something: while the store refuses writes, each says 503 and none says that it is done.
+#[tokio::test]
+async fn o20_no_way_of_ending_anything_claims_to_have_done_it() {
+    let stage = Stage::start().await;
+    let mut browser = stage.browser();
+    let code = stage.code(&mut browser, "poster", &[]).await;
+    let tokens = stage.redeem("poster", &code, &[]).await.json();
+    let (access, old) = (tokens["access_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap());
+    let next = stage.refresh("poster", old, &[]).await.json();
+    let new = next["refresh_token"].as_str().unwrap();
+    stage.clock.advance_s(11);
+    let logout = browser.get("/logout").await;
+    let acts = || async { stage.tenant.acts_from(0, 1000).await.unwrap().len() };
+    let before = acts().await;
+    let database = rusqlite::Connection::open(&stage.database).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    database
+        .execute_batch("CREATE TRIGGER full BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        .unwrap();
+    for page in [
+        stage.call("/oauth/revoke", "poster", &[("token", access)]).await,
+        stage.call("/oauth/revoke", "poster", &[("token", new)]).await,
+        // Used again: what they gave would be taken back.
+        stage.redeem("poster", &code, &[]).await,
+        stage.refresh("poster", old, &[]).await,
+    ] {
+        let got = (page.status, page.error());
+        assert_eq!(got, (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable".into()), "{}", page.body);
+        assert!(page.headers.contains_key("retry-after"));
+    }
+    let page = browser.post("/logout", &[("csrf", &logout.value("csrf"))]).await;
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!page.body.contains("You are logged out") && browser.jar.contains_key("__Host-trigate"));
+    assert!(stage.is_active(access).await && stage.introspect("poster", new).await["active"] == true);
+    assert!(browser.get("/").await.body.contains("alice@example.com"));
+    assert_eq!(acts().await, before, "the trail does not say so either");
+    database.execute_batch("DROP TRIGGER full").unwrap();
+    assert_eq!(stage.call("/oauth/revoke", "poster", &[("token", new)]).await.status, StatusCode::OK);
+    assert!(!stage.is_active(access).await);
 }

@@ -192,6 +192,22 @@ impl Stage {
         .await;
     }
 
+    /// Another person with the same password.
+    pub async fn add_user(&self, email: &str) -> UserId {
+        let id = UserId::mint(&*self.rng);
+        let phc = Argon2Pool::start(1, self.rng.clone()).unwrap().hash(Zeroizing::new(PASSWORD.into())).await.unwrap();
+        let new = NewUser {
+            id: id.clone(),
+            email: email.into(),
+            email_verified: true,
+            name: "Somebody Else".into(),
+            password_hash: Some(phc),
+            roles: vec![],
+        };
+        self.tenant.create_user(self.act("user.create"), new).await.unwrap().gives_only();
+        id
+    }
+
     pub async fn add_client(
         &self,
         id: &str,

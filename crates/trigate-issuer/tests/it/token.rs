@@ -182,6 +182,67 @@ async fn o10_a_stolen_code_is_worth_nothing_in_the_thiefs_own_flow() {
     let stolen = stage.code(&mut stage.browser(), "mobile", &[]).await;
     let thiefs_verifier = "thief".repeat(10);
     assert_eq!(stage.redeem("mobile", &stolen, &[("code_verifier", &thiefs_verifier)]).await.error(), "invalid_grant");
+    // Where a client goes without PKCE, the ID token shows it whose flow the code was of. // OpenID Connect Core §3.1.3.7
+    stage
+        .add_client("old", ClientAuthentication::ClientSecretPost, |client| {
+            client.pkce = Pkce::OptionalForConfidentialClient
+        })
+        .await;
+    let victims = [("code_challenge", ""), ("code_challenge_method", ""), ("nonce", "of-the-victims-browser")];
+    let stolen = stage.code(&mut stage.browser(), "old", &victims).await;
+    let tokens = stage.redeem("old", &stolen, &[("code_verifier", "")]).await.json();
+    assert_eq!(stage.claims(tokens["id_token"].as_str().unwrap())["nonce"], "of-the-victims-browser");
+}
+
+#[tokio::test]
+async fn rfc6749_4_1_3_without_a_verifier_the_redirect_uri_binds_the_code() {
+    let stage = Stage::start().await;
+    stage
+        .add_client("old", ClientAuthentication::ClientSecretPost, |client| {
+            client.pkce = Pkce::OptionalForConfidentialClient
+        })
+        .await;
+    let without = [("code_challenge", ""), ("code_challenge_method", "")];
+    let code = stage.code(&mut stage.browser(), "old", &without).await;
+    let page = stage.redeem("old", &code, &[("code_verifier", ""), ("redirect_uri", "")]).await;
+    assert_eq!((page.status, page.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
+    assert_eq!(stage.redeem("old", &code, &[("code_verifier", "")]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn rfc9700_2_2_2_a_public_clients_refresh_token_rotates_whatever_was_registered() {
+    let stage = Stage::start().await;
+    stage.add_client("kept", ClientAuthentication::None, |client| client.rotate_refresh_tokens = false).await;
+    stage
+        .add_client("server", ClientAuthentication::ClientSecretPost, |client| client.rotate_refresh_tokens = false)
+        .await;
+    for (client, rotates) in [("kept", true), ("server", false)] {
+        let tokens = stage.tokens(client, &[]).await;
+        let old = tokens["refresh_token"].as_str().unwrap();
+        let next = stage.refresh(client, old, &[]).await.json();
+        assert_eq!(next.get("refresh_token").is_some_and(|new| new != old), rotates, "{client}");
+    }
+}
+
+#[tokio::test]
+async fn rfc8707_2_2_a_wrong_resource_does_not_use_the_code_up() {
+    let stage = Stage::start().await;
+    let code = stage.code(&mut stage.browser(), "poster", &[("resource", API)]).await;
+    let page = stage.redeem("poster", &code, &[("resource", "https://other.test")]).await;
+    assert_eq!((page.status, page.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_target"));
+    assert_eq!(stage.redeem("poster", &code, &[("resource", API)]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn rfc6749_3_3_no_scope_is_no_member_and_not_an_empty_one() {
+    let stage = Stage::start().await;
+    stage.add_client("bare", ClientAuthentication::ClientSecretPost, |client| client.scopes = scopes("openid")).await;
+    let tokens = stage.call("/oauth/token", "bare", &[("grant_type", "client_credentials")]).await.json();
+    let access = tokens["access_token"].as_str().unwrap();
+    for facts in [&tokens, &stage.claims(access), &stage.introspect("bare", access).await] {
+        assert!(facts.get("scope").is_none(), "{facts}");
+    }
+    assert!(stage.is_active(access).await);
 }
 
 #[tokio::test]
@@ -302,6 +363,10 @@ async fn o15_two_ways_of_authentication_are_refused() {
     let wrong = stage.browser().post_with("/oauth/token", &[grant], headers).await;
     assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
     assert!(wrong.header("www-authenticate").starts_with("Basic realm="), "RFC 6749 §5.2");
+    for page in [&post, &none] {
+        assert!(page.header("www-authenticate").starts_with("Basic realm="), "RFC 9110 §15.5.2: every 401");
+        assert_eq!(page.header("cache-control"), "no-store");
+    }
     assert_eq!(stage.browser().post_with("/oauth/token", &[grant], basic()).await.status, StatusCode::OK);
 }
 
@@ -325,6 +390,18 @@ async fn o16_basic_credentials_are_form_decoded() {
         let page =
             stage.browser().post_with("/oauth/token", &grant, vec![(header::AUTHORIZATION, value.clone())]).await;
         assert_eq!((page.status, page.error().as_str()), (StatusCode::UNAUTHORIZED, "invalid_client"), "{value}");
+    }
+    // Decoded, then compared: what only looks alike is another client or another secret.
+    for (id, secret) in [
+        ("my:cli ent", secret),
+        ("my%3Acli%2Bent", secret),
+        ("mü:cli+ent", secret),
+        (id, "a+b::c d/ü€"),
+        (id, "a b%3A:c d/ü€"),
+    ] {
+        let headers = vec![(header::AUTHORIZATION, basic(id, secret))];
+        let page = stage.browser().post_with("/oauth/token", &grant, headers).await;
+        assert_eq!((page.status, page.error().as_str()), (StatusCode::UNAUTHORIZED, "invalid_client"), "{id} {secret}");
     }
 }
 
@@ -379,10 +456,17 @@ async fn o17_an_assertion_is_for_this_issuer_short_and_single() {
     let claims = json!({ "iss": "signer", "sub": "signer", "aud": ISSUER, "jti": "x", "exp": now + 60 });
     let encode = |text: String| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text);
     let unsigned = format!("{}.{}.", encode(r#"{"alg":"none"}"#.into()), encode(claims.to_string()));
-    let hmac =
-        format!("{}.{}.AAAA", encode(r#"{"alg":"HS256","kid":"client-key"}"#.into()), encode(claims.to_string()));
-    for bad in [foreign.sign_jws("JWT", &claims).unwrap(), unsigned, hmac, "x".into()] {
-        assert_eq!(present(&stage, &bad).await.status, StatusCode::UNAUTHORIZED, "{bad}");
+    // Keyed with what everybody may know: the client's public key.
+    let public =
+        aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, stage.signer.public_jwk().to_string().as_bytes());
+    let signed = format!("{}.{}", encode(r#"{"alg":"HS256","kid":"client-key"}"#.into()), encode(claims.to_string()));
+    let mac = base64::Engine::encode(
+        &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+        aws_lc_rs::hmac::sign(&public, signed.as_bytes()),
+    );
+    for bad in [foreign.sign_jws("JWT", &claims).unwrap(), unsigned, format!("{signed}.{mac}"), "x".into()] {
+        let page = present(&stage, &bad).await;
+        assert_eq!((page.status, page.error().as_str()), (StatusCode::UNAUTHORIZED, "invalid_client"), "{bad}");
     }
     let good = assertion(&stage, &json!({}));
     assert_eq!(present(&stage, &good).await.status, StatusCode::OK);
@@ -399,7 +483,8 @@ async fn o17_an_assertion_is_for_this_issuer_short_and_single() {
 async fn o38_the_token_endpoint_takes_a_small_form_by_post() {
     let stage = Stage::start().await;
     let get = stage.browser().get("/oauth/token?grant_type=client_credentials").await;
-    assert_eq!((get.status, get.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "POST"));
+    assert_eq!(get.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(get.header("allow").split(',').all(|method| ["POST", "OPTIONS"].contains(&method)), "{:?}", get.headers);
     let body = form(&[
         ("grant_type", "client_credentials"),
         ("client_id", "poster"),
@@ -415,6 +500,14 @@ async fn o38_the_token_endpoint_takes_a_small_form_by_post() {
     }
     let large = stage.browser().send(request(Method::POST, "/oauth/token", FORM, vec![b'a'; 10_000_000])).await;
     assert_eq!((large.status, large.error().as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"));
+    // What is announced as too large is refused before it is read.
+    let mut announced = request(Method::POST, "/oauth/token", FORM, "x");
+    announced.headers_mut().insert(header::CONTENT_LENGTH, "10000000".parse().unwrap());
+    assert_eq!(stage.browser().send(announced).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    // Names are compared with each other: there must be few. (20,000 of them fit into what is read.)
+    let many: String = (0..10_000).map(|number| format!("{number}&")).collect();
+    let page = stage.browser().send(request(Method::POST, "/oauth/token", FORM, many)).await;
+    assert_eq!((page.status, page.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
     for bad in ["grant_type=%", "grant_type=%ff", ""] {
         let page = stage.browser().send(request(Method::POST, "/oauth/token", FORM, bad)).await;
         assert!(page.status.is_client_error(), "{bad}");

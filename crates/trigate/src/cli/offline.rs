@@ -170,6 +170,11 @@ impl KeyRotation for OnDemand {
     async fn rotate(&self, by: &By, now: bool) -> Result<Vec<String>, OperatorError> {
         self.issuer().await?.rotate(by, now).await
     }
+
+    /// No issuer of this process has a key in memory.
+    async fn forget_revoked(&self) -> Result<(), OperatorError> {
+        Ok(())
+    }
 }
 
 #[async_trait]

@@ -12,7 +12,8 @@ Examples:
   trigate revoke user alice@example.com --why \"stolen phone\"
   trigate revoke key key_…
   trigate revoke token < token.txt
-  trigate revoke cert spiffe://acme.test/billing")]
+  trigate revoke cert spiffe://acme.test/billing
+  trigate revoke signing-key key-2026-11")]
 pub struct Command {
     kind: Kind,
     /// Id, name, e-mail or fingerprint. For a token: its `jti`; the token itself comes on standard input or in --file.
@@ -43,6 +44,8 @@ enum Kind {
     Key,
     /// A client certificate
     Cert,
+    /// A key that signs tokens: replaced first, then nothing that it signed is good
+    SigningKey,
 }
 
 impl Kind {
@@ -56,6 +59,7 @@ impl Kind {
             Self::App => "app",
             Self::Key => "key",
             Self::Cert => "cert",
+            Self::SigningKey => "signing_key",
         }
     }
 }

@@ -50,7 +50,7 @@ impl Command {
             }
             print::note("ready; Ctrl-C ends");
         }
-        running.until_signal().await.map_err(Failure::plain)?;
+        running.until_signal(crate::wiring::OnHangUp::Reload).await.map_err(Failure::plain)?;
         print::note("ending: requests in flight have ten seconds");
         running.stop().await;
         Ok(())

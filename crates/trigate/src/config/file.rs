@@ -276,9 +276,6 @@ pub enum WithoutLease {
 pub struct Cors {
     /// Exact origins: `https://app.example`.
     pub origins: Words,
-    /// Default: the route's methods.
-    #[serde(skip_serializing_if = "Words::is_empty")]
-    pub methods: Words,
     /// Request headers beyond the safelisted ones.
     #[serde(skip_serializing_if = "Words::is_empty")]
     pub headers: Words,

@@ -13,6 +13,15 @@ pub trait KeyRotation: Send + Sync {
     /// Publishes new keys that sign once every verifier had time to fetch them, or at once when `now`. Answers with
     /// their `kid`s.
     async fn rotate(&self, by: &By, now: bool) -> Result<Vec<String>, OperatorError>;
+    /// A key was revoked: it signs no more and is published no more.
+    async fn forget_revoked(&self) -> Result<(), OperatorError>;
+}
+
+fn failed(error: KeysError) -> OperatorError {
+    match error {
+        KeysError::Store(error) => error.into(),
+        other => OperatorError::broken(other.to_string(), "check the master key and see the server's log"),
+    }
 }
 
 #[async_trait]
@@ -20,10 +29,11 @@ impl KeyRotation for Arc<Issuer> {
     async fn rotate(&self, by: &By, now: bool) -> Result<Vec<String>, OperatorError> {
         let actor = by.actor.clone();
         let made = if now { self.replace_keys_now(actor).await } else { self.rotate_keys(actor).await };
-        made.map_err(|error| match error {
-            KeysError::Store(error) => error.into(),
-            other => OperatorError::broken(other.to_string(), "check the master key and see the server's log"),
-        })
+        made.map_err(failed)
+    }
+
+    async fn forget_revoked(&self) -> Result<(), OperatorError> {
+        self.keys_due().await.map_err(failed)
     }
 }
 

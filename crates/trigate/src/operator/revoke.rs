@@ -23,6 +23,7 @@ pub enum Kind {
     App,
     Key,
     Cert,
+    SigningKey,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -55,6 +56,9 @@ const FOR_EVER_S: i64 = 100 * 365 * 86_400;
 impl Operator {
     pub async fn revoke(&self, by: &By, revoke: Revoke) -> Answer<Revoked> {
         let (target, keep_until) = self.find_target(&revoke).await?;
+        if let Target::SigningKey { kid } = &target {
+            self.replace_before_revoking(by, kid).await?;
+        }
         let at = self.now();
         let mut act = self.act(by, verb(&target), &target.id());
         self.relate(&mut act, &target).await?;
@@ -66,6 +70,9 @@ impl Operator {
         })?;
         let position = committed.position.0;
         self.everywhere(committed).await?;
+        if let (Target::SigningKey { .. }, Some(rotation)) = (&target, &self.parts.rotation) {
+            rotation.forget_revoked().await?;
+        }
         Ok(Revoked { kind: target.kind(), id: target.id(), at: when(at), position, everywhere: true })
     }
 
@@ -90,7 +97,19 @@ impl Operator {
             Kind::App => (Target::Application { id: self.load_app(what).await?.id }, for_ever),
             Kind::Key => (Target::Key { id: self.load_key(what).await?.id }, for_ever),
             Kind::Cert => self.find_certificate_target(what, for_ever).await?,
+            Kind::SigningKey => (Target::SigningKey { kid: what.to_owned() }, for_ever),
         })
+    }
+
+    /// A key that signs is replaced first: from the revocation on nothing it signed is good, new tokens included.
+    async fn replace_before_revoking(&self, by: &By, kid: &str) -> Answer<()> {
+        let known = self.list_signing_keys().await?;
+        let key = known.iter().find(|key| key.kid == kid);
+        let key = key.ok_or_else(|| OperatorError::missing("signing key", kid, "see `trigate keys list`"))?;
+        if matches!(key.phase, "signing" | "next") {
+            self.rotate_signing_keys(by, true).await?;
+        }
+        Ok(())
     }
 
     /// A token by its text (JWT, opaque, refresh) or by its `jti`.

@@ -49,7 +49,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
         }
     };
     show(&state, &folder)?;
-    let ended = running.until_signal().await.map_err(Failure::plain);
+    let ended = running.until_signal(crate::wiring::OnHangUp::End).await.map_err(Failure::plain);
     say("\nending …");
     stop.send_replace(true);
     running.stop().await;

@@ -29,7 +29,7 @@ pub fn load_master_key(config: &Config, rng: Arc<dyn Rng>) -> Result<Arc<MasterK
             check_private(&path)?;
             let read = std::fs::read_to_string(&path);
             zeroize::Zeroizing::new(read.map_err(|error| {
-                StartError(format!("the master key `{}` cannot be read: {error}\n  help: `trigate init` makes one; or set TRIGATE_MASTER_KEY", path.display()))
+                StartError(format!("the master key `{}` cannot be read: {error}\n  help: put back the key that this folder was made with, or set TRIGATE_MASTER_KEY; `trigate init` makes a new folder with a key of its own", path.display()))
             })?)
         }
     };

@@ -280,3 +280,25 @@ async fn t35_race_a_role_taken_away_is_gone_from_the_next_request_on() {
     }
     t.stop().await;
 }
+
+/// The key that signs leaked: it is replaced, then nothing that it signed is good, whatever it says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_signing_key_takes_its_tokens_along_and_a_new_one_signs_at_once() {
+    use base64::Engine as _;
+    let t = TestTrigate::start().await;
+    let desk = Desk::open(&t).await;
+    let token = t.alice_token("openid orders:read").await;
+    let kid = |token: &str| {
+        let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&header).unwrap()["kid"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(orders(&t, &token).await, 200);
+    desk.revoke("signing_key", &kid(&token)).await;
+    assert_eq!(orders(&t, &token).await, 401);
+    let fresh = t.alice_token("openid orders:read").await;
+    assert_ne!(kid(&fresh), kid(&token));
+    assert_eq!(orders(&t, &fresh).await, 200);
+    let keys = t.issuer().send("GET", "/.well-known/jwks.json", &[], b"").await;
+    assert!(!keys.text().contains(&format!("\"{}\"", kid(&token))), "it is published no more");
+    t.stop().await;
+}

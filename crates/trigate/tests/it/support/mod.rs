@@ -91,7 +91,7 @@ impl TestTrigate {
         let operator = Arc::clone(&running.operator);
         let acme = make_application(&operator, &running, "Acme Weather App", "pro", "acme").await;
         let machines =
-            NewApp { name: "Machines".into(), plan: "free".into(), id: Some("app_machines".parse().unwrap()) };
+            NewApp { name: "Machines".into(), plan: "pro".into(), id: Some("app_machines".parse().unwrap()) };
         operator.create_app(&By::system(), machines).await.unwrap();
         let globex = make_application(&operator, &running, "Globex", "free", "globex").await;
         let account = NewAccount {
@@ -107,8 +107,6 @@ impl TestTrigate {
             id: serde_json::to_value(&alice.user).unwrap()["id"].as_str().unwrap().to_owned(),
             email: "alice@example.com",
         };
-        let machines = NewApp { name: "Machines".into(), plan: "pro".into(), id: Some("app_machines".parse().unwrap()) };
-        operator.create_app(&By::system(), machines).await.unwrap();
         let operator_secret = make_operator(&operator, &running).await;
         Self { running, upstream, acme, globex, alice, operator_secret, folder: Some(folder) }
     }
