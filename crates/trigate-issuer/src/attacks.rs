@@ -60,14 +60,19 @@
 //! *Here:* a parameter twice, parameters in two places, a wrong content type and a bad escape are errors, never repaired.
 //! *Shown by* `o37_…`, `o38_…`, `web::params::tests`.
 //!
+//! # Scripts of other origins (§2.6)
+//! *Here:* token and revocation endpoint, metadata and key set may be read from any origin, without cookies, which they
+//! do not look at; nothing else answers a foreign script.
+//! *Shown by* `pages_of_any_origin_may_read_what_clients_in_browsers_need_and_nothing_more`.
+//!
 //! # Guessing passwords, and learning who has an account
 //! *Here:* a try is counted before it is judged, by account (in one normal form) and by source; unknown, wrong, disabled and
 //! over-long answer alike to the byte and cost the same hashing (an over-long one costs none, whoever's it is).
 //! *Shown by* `l01_…`, `l03_…`, `l04_…`.
 //!
 //! # Exhaustion by password hashing
-//! *Here:* bodies of at most 64 KiB, passwords of at most 1,024 bytes, own threads at low priority, a bounded queue that
-//! answers 503. *Shown by* `l05_…`, `account::password::tests`.
+//! *Here:* bodies of at most 64 KiB and 100 parameters, passwords of at most 1,024 bytes, own threads at low priority that
+//! keep their memory, a bounded queue that answers 503. *Shown by* `l05_…`, `account::password::tests`.
 //!
 //! # Session fixation and planted cookies
 //! *Here:* a new session at each login, the earlier one ended; `__Host-` names; two cookies of one name count as none.

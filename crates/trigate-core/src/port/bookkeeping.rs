@@ -35,6 +35,8 @@ pub trait Bookkeeping: Send + Sync {
         now: Timestamp,
     ) -> Result<AttemptVerdict, StoreError>;
     async fn clear_attempts(&self, subject: &Digest) -> Result<(), StoreError>;
+    /// Takes one counted try back: it was right. Wrong ones stay counted.
+    async fn forgive_attempt(&self, subject: &Digest) -> Result<(), StoreError>;
     /// `true` the first time that this client uses this `jti`; kept until `expires_at` (RFC 7523 §3).
     async fn redeem_assertion_id(
         &self,

@@ -4,8 +4,8 @@
 //! Never hashes more than [`MAX_PASSWORD_BYTES`], and never tells an unknown account from a wrong password by its time (L01).
 
 use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
 use async_trait::async_trait;
 use std::{
@@ -16,6 +16,7 @@ use std::{
     },
     thread,
 };
+use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 use trigate_core::port::{Hasher, HasherError, Rng};
 use zeroize::Zeroizing;
@@ -26,6 +27,9 @@ pub const MAX_PASSWORD_BYTES: usize = 1024;
 /// Memory in KiB, passes, lanes: OWASP's second choice, 15 ms on one core.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 const SALT_BYTES: usize = 16;
+const HASH_BYTES: usize = 32;
+/// An imported hash may want more memory than ours, but not any amount.
+const MAX_MEMORY_KIB: usize = 128 * 1024;
 /// Jobs that wait for each thread before a login is told to come again: half a second of work.
 const QUEUE_PER_THREAD: usize = 32;
 
@@ -47,7 +51,7 @@ enum Job {
 pub struct PoolError(String);
 
 impl Argon2Pool {
-    /// `threads` of them, at least one; memory stays below `threads` × 19 MiB.
+    /// `threads` of them, at least one; memory stays at `threads` × 19 MiB, beside what imported hashes want.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -59,7 +63,8 @@ impl Argon2Pool {
         let mut secret = Zeroizing::new([0; 32]);
         rng.fill(&mut *secret);
         // A password that nobody has, at today's cost.
-        let decoy = hash(&*secret, &salt(&*rng)).map_err(|error| PoolError(error.to_string()))?;
+        let decoy =
+            hash(&*secret, &salt(&*rng), &mut Memory::default()).map_err(|error| PoolError(error.to_string()))?;
         let (jobs, inbox) = sync_channel(queue);
         let inbox = Arc::new(Mutex::new(inbox));
         for number in 0..threads {
@@ -108,13 +113,18 @@ impl fmt::Debug for Argon2Pool {
 fn work(inbox: &Mutex<Receiver<Job>>) {
     // Behind whatever serves requests. Where the system refuses, the threads are merely not as polite.
     let _ = rustix::process::nice(10);
+    let mut memory = Memory::default();
     loop {
         let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         // A closed answer means that the browser has gone: nothing is sent, nothing is lost.
         match job {
-            Ok(Job::Hash { password, salt, answer }) => drop(answer.send(hash(password.as_bytes(), &salt))),
+            Ok(Job::Hash { password, salt, answer }) => {
+                drop(answer.send(hash(password.as_bytes(), &salt, &mut memory)))
+            }
             Ok(Job::Verify { answer, .. }) if answer.is_closed() => {}
-            Ok(Job::Verify { password, phc, answer }) => drop(answer.send(verify(password.as_bytes(), &phc))),
+            Ok(Job::Verify { password, phc, answer }) => {
+                let _ = answer.send(verify(password.as_bytes(), &phc, &mut memory));
+            }
             Err(_) => return,
         }
     }
@@ -126,18 +136,54 @@ fn salt(rng: &dyn Rng) -> [u8; SALT_BYTES] {
     salt
 }
 
-fn hash(password: &[u8], salt: &[u8]) -> Result<String, HasherError> {
-    let (memory, passes, lanes) = COST;
-    let params = Params::new(memory, passes, lanes, None).map_err(|_| HasherError::Unreadable)?;
+/// What one thread hashes in. Kept from job to job: given back each time, 19 MiB at once leave holes that the next small
+/// allocation breaks up, and a flood of logins takes ten times the memory that it needs.
+#[derive(Default)]
+struct Memory(Vec<Block>);
+
+impl Memory {
+    fn run(&mut self, argon2: &Argon2<'_>, password: &[u8], salt: &[u8], out: &mut [u8]) -> Result<(), HasherError> {
+        let blocks = argon2.params().block_count();
+        if blocks > MAX_MEMORY_KIB {
+            return Err(HasherError::Unreadable);
+        }
+        self.0.resize(blocks.max(self.0.len()), Block::new());
+        let outcome = argon2.hash_password_into_with_memory(password, salt, out, &mut self.0);
+        // What an imported hash needed beyond ours is not kept.
+        self.0.truncate(COST.0 as usize);
+        self.0.shrink_to_fit();
+        outcome.map_err(|_| HasherError::Unreadable)
+    }
+}
+
+fn hash(password: &[u8], salt: &[u8], memory: &mut Memory) -> Result<String, HasherError> {
+    let (cost_kib, passes, lanes) = COST;
+    let params = Params::new(cost_kib, passes, lanes, Some(HASH_BYTES)).map_err(|_| HasherError::Unreadable)?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let phc: PasswordHash = argon2.hash_password_with_salt(password, salt).map_err(|_| HasherError::Unreadable)?;
+    let mut out = [0; HASH_BYTES];
+    memory.run(&argon2, password, salt, &mut out)?;
+    let phc = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params()).map_err(|_| HasherError::Unreadable)?,
+        salt: Some(Salt::new(salt).map_err(|_| HasherError::Unreadable)?),
+        hash: Some(Output::new(&out).map_err(|_| HasherError::Unreadable)?),
+    };
     Ok(phc.to_string())
 }
 
-/// By the parameters that stand in `phc`.
-fn verify(password: &[u8], phc: &str) -> Result<bool, HasherError> {
-    let parsed = PasswordHash::new(phc).map_err(|_| HasherError::Unreadable)?;
-    Ok(Argon2::default().verify_password(password, &parsed).is_ok())
+/// By the algorithm and parameters that stand in `phc`.
+fn verify(password: &[u8], phc: &str, memory: &mut Memory) -> Result<bool, HasherError> {
+    let phc = PasswordHash::new(phc).map_err(|_| HasherError::Unreadable)?;
+    let (Some(salt), Some(known)) = (&phc.salt, &phc.hash) else { return Err(HasherError::Unreadable) };
+    let algorithm = Algorithm::try_from(phc.algorithm.as_str()).map_err(|_| HasherError::Unreadable)?;
+    let version = phc.version.map(Version::try_from).transpose().map_err(|_| HasherError::Unreadable)?;
+    let params = Params::try_from(&phc).map_err(|_| HasherError::Unreadable)?;
+    let argon2 = Argon2::new(algorithm, version.unwrap_or_default(), params);
+    let mut out = Zeroizing::new(vec![0; known.len()]);
+    memory.run(&argon2, password, salt, &mut out)?;
+    // SECURITY: constant time.
+    Ok(out.as_slice().ct_eq(known.as_bytes()).into())
 }
 
 #[cfg(test)]
@@ -164,6 +210,30 @@ mod tests {
         assert!(!pool.verify(text("correct horse"), None).await.unwrap());
         assert_ne!(phc, pool.hash(text("correct horse")).await.unwrap(), "salted");
         assert_eq!(pool.verify(text("x"), Some("plain".into())).await, Err(HasherError::Unreadable));
+    }
+
+    /// The reference implementation's own test vectors, in the forms that other systems store.
+    #[tokio::test]
+    async fn hashes_of_other_systems_are_read_by_their_own_parameters() {
+        let pool = pool(1, 8);
+        let known = [
+            "$argon2i$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$wWKIMhR9lyDFvRz9YTZweHKfbftvj+qf+YFY4NeBbtA",
+            "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+        ];
+        for phc in known {
+            assert_eq!(pool.verify(text("password"), Some(phc.into())).await, Ok(true), "{phc}");
+            assert_eq!(pool.verify(text("passwore"), Some(phc.into())).await, Ok(false), "{phc}");
+        }
+        let own = pool.hash(text("x")).await.unwrap();
+        assert_eq!(pool.verify(text("x"), Some(own)).await, Ok(true), "after a larger one");
+        for bad in [
+            "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+            "$scrypt$ln=1,r=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+            "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ",
+            "",
+        ] {
+            assert_eq!(pool.verify(text("x"), Some(bad.into())).await, Err(HasherError::Unreadable), "{bad}");
+        }
     }
 
     #[tokio::test]

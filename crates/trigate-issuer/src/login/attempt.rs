@@ -55,7 +55,7 @@ pub(super) async fn judge(issuer: &Issuer, incoming: &Incoming, form: &Params) -
 
 /// Seconds to wait when the source or the account has had its tries.
 async fn count(issuer: &Issuer, incoming: &Incoming, account: &Digest) -> Result<Option<u32>, Failed> {
-    let source = Digest::of(&format!("source:{}", incoming.source()));
+    let source = source_of(incoming);
     let counters: [(&Digest, AttemptRules); 2] =
         [(&source, issuer.config.source_attempts), (account, issuer.config.login_attempts)];
     for (subject, rules) in counters {
@@ -66,6 +66,10 @@ async fn count(issuer: &Issuer, incoming: &Incoming, account: &Digest) -> Result
         }
     }
     Ok(None)
+}
+
+fn source_of(incoming: &Incoming) -> Digest {
+    Digest::of(&format!("source:{}", incoming.source()))
 }
 
 async fn check_password(issuer: &Issuer, password: Zeroizing<String>, phc: Option<String>) -> Result<bool, Failed> {
@@ -93,6 +97,8 @@ async fn enter(issuer: &Issuer, incoming: &Incoming, user: &User, account: &Dige
     match session::begin(issuer, incoming, user, replaces).await {
         Ok(login) => {
             issuer.store.clear_attempts(account).await?;
+            // Many people may share an address; whoever tries passwords there gets none of his wrong tries back.
+            issuer.store.forgive_attempt(&source_of(incoming)).await?;
             Ok(Outcome::LoggedIn(Box::new(login)))
         }
         // Disabled between look-up and login.

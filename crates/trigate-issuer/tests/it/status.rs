@@ -273,7 +273,7 @@ async fn o20_no_way_of_ending_anything_claims_to_have_done_it() {
     let database = rusqlite::Connection::open(&stage.database).unwrap();
     database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     database
-        .execute_batch("CREATE TRIGGER full BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        .execute_batch("CREATE TRIGGER full BEFORE INSERT ON changes BEGIN SELECT abs(-9223372036854775808); END")
         .unwrap();
     for page in [
         stage.call("/oauth/revoke", "poster", &[("token", access)]).await,

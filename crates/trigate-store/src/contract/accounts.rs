@@ -307,6 +307,11 @@ pub async fn attempts_are_counted_before_they_are_judged(w: World) {
     assert_eq!(w.tenant.count_attempt(&subject, rules, w.now()).await.unwrap(), refused);
     w.clock.advance_s(1);
     assert_eq!(w.tenant.count_attempt(&subject, rules, w.now()).await.unwrap(), AttemptVerdict::Allowed);
+    // One taken back leaves room for one.
+    while w.tenant.count_attempt(&subject, rules, w.now()).await.unwrap() == AttemptVerdict::Allowed {}
+    w.tenant.forgive_attempt(&subject).await.unwrap();
+    assert_eq!(w.tenant.count_attempt(&subject, rules, w.now()).await.unwrap(), AttemptVerdict::Allowed);
+    assert_ne!(w.tenant.count_attempt(&subject, rules, w.now()).await.unwrap(), AttemptVerdict::Allowed);
     w.tenant.clear_attempts(&subject).await.unwrap();
     for _ in 0..5 {
         assert_eq!(w.tenant.count_attempt(&subject, rules, w.now()).await.unwrap(), AttemptVerdict::Allowed);

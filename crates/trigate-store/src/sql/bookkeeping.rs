@@ -49,6 +49,13 @@ impl Bookkeeping for Tenant {
         self.keep(job!(|tx| { tx.execute(CLEAR, values![&tx.tenant, &subject]).await.map(drop) })).await
     }
 
+    async fn forgive_attempt(&self, subject: &Digest) -> Result<(), StoreError> {
+        const FORGIVE: &str =
+            "UPDATE attempts SET tries = tries - 1 WHERE tenant = $1 AND subject = $2 AND tries > 0";
+        let subject = *subject;
+        self.keep(job!(|tx| { tx.execute(FORGIVE, values![&tx.tenant, &subject]).await.map(drop) })).await
+    }
+
     async fn redeem_assertion_id(
         &self,
         client: &ClientId,

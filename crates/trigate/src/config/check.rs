@@ -2,7 +2,7 @@
 //! refusal says file, line and the literal lines that remedy it.
 
 use super::{
-    file::{File, Route, WithoutLease},
+    file::{File, Route, TrustedIssuer, WithoutLease},
     place::{Places, Step},
 };
 use std::{
@@ -79,7 +79,12 @@ impl fmt::Display for Report {
 pub fn check(file: &File, text: &str) -> Vec<Finding> {
     let mut check = Check { file, places: Places::of(text), findings: Vec::new() };
     check.check_listeners();
-    check.check_issuers();
+    check.check_own_urls();
+    check.check_addresses_differ();
+    check.check_strangers();
+    check.check_node();
+    check.check_own_issuer();
+    check.check_trusted_issuers();
     check.check_plans();
     check.check_upstreams();
     check.check_routes();
@@ -138,7 +143,10 @@ impl Check<'_> {
                 );
             }
         }
-        self.check_own_urls();
+    }
+
+    fn check_addresses_differ(&mut self) {
+        let server = &self.file.server;
         let mut seen = HashSet::new();
         for (name, address) in [
             ("gate", Some(server.gate)),
@@ -157,6 +165,10 @@ impl Check<'_> {
                 );
             }
         }
+    }
+
+    fn check_strangers(&mut self) {
+        let server = &self.file.server;
         for (index, network) in server.trusted_proxies.iter().enumerate() {
             if network.parse::<ipnet::IpNet>().is_err() && network.parse::<std::net::IpAddr>().is_err() {
                 let line = self.line(&[Step::Key("server"), Step::Key("trusted_proxies"), Step::Index(index)]);
@@ -169,6 +181,10 @@ impl Check<'_> {
             let line = self.line(&[Step::Key("server"), Step::Key("address_limit")]);
             self.refuse(line, why.to_string(), vec![]);
         }
+    }
+
+    fn check_node(&mut self) {
+        let server = &self.file.server;
         if server.node().is_empty()
             || !server.node().bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         {
@@ -214,7 +230,7 @@ impl Check<'_> {
         }
     }
 
-    fn check_issuers(&mut self) {
+    fn check_own_issuer(&mut self) {
         if let Some(name) = &self.file.issuer.algorithm
             && !matches!(name.parse(), Ok(Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA))
         {
@@ -228,77 +244,78 @@ impl Check<'_> {
                 self.refuse(line, format!("`{scope}` is no scope"), vec![]);
             }
         }
+    }
+
+    fn check_trusted_issuers(&mut self) {
         let mut seen = HashSet::new();
         for (index, issuer) in self.file.trusted_issuer.iter().enumerate() {
-            let at = |field| [Step::Key("trusted_issuer"), Step::Index(index), Step::Key(field)];
             let head = self.line(&[Step::Key("trusted_issuer"), Step::Index(index)]);
             if issuer.url.is_empty() {
-                self.refuse(
-                    head,
-                    "a trusted issuer without `url`",
-                    vec![below(head, "url = \"https://issuer.example\"", "to name it")],
-                );
+                let remedy = below(head, "url = \"https://issuer.example\"", "to name it");
+                self.refuse(head, "a trusted issuer without `url`", vec![remedy]);
             } else if !seen.insert(&issuer.url) {
-                self.refuse(self.line(&at("url")), format!("issuer `{}` stands here twice", issuer.url), vec![]);
+                let line = self.issuer_line(index, "url");
+                self.refuse(line, format!("issuer `{}` stands here twice", issuer.url), vec![]);
             } else {
-                self.check_issuer_url(&issuer.url, issuer.insecure_http, head, self.line(&at("url")));
+                self.check_issuer_url(&issuer.url, issuer.insecure_http, head, self.issuer_line(index, "url"));
             }
-            // RFC 9068 §4: an audience is what keeps a token for another API from passing here.
-            if issuer.audiences.is_empty() && issuer.accept_any_audience.as_deref() != Some(ANY_AUDIENCE) {
-                let any = format!("accept_any_audience = \"{ANY_AUDIENCE}\"");
-                let remedies = vec![
-                    below(
-                        head,
-                        "audiences = [\"https://api.example\"]",
-                        "to accept tokens that were made for this API (write its audience)",
-                    ),
-                    below(head, &any, "to accept every token of this issuer, also those made for other APIs"),
-                ];
-                let line = issuer.accept_any_audience.as_ref().map_or(head, |_| self.line(&at("accept_any_audience")));
-                if issuer.accept_any_audience.is_some() {
-                    self.refuse(
-                        line,
-                        "`accept_any_audience` must name the danger",
-                        vec![replace(line, &any, "to accept every token of this issuer")],
-                    );
-                } else {
-                    self.refuse(line, format!("issuer `{}` without `audiences`", issuer.url), remedies);
-                }
-            }
-            for name in &issuer.algorithms {
-                if name.parse::<Algorithm>().is_err() {
-                    self.refuse(
-                        self.line(&at("algorithms")),
-                        format!("`{name}` is no algorithm known here (symmetric ones never are)"),
-                        vec![],
-                    );
-                }
-            }
-            for (client, application) in &issuer.applications {
-                if AppId::parse(application).is_err() {
-                    let line = self.line(&[
-                        Step::Key("trusted_issuer"),
-                        Step::Index(index),
-                        Step::Key("applications"),
-                        Step::Key(client),
-                    ]);
-                    self.refuse(line, format!("`{application}` is no application id"), vec![]);
-                }
-            }
-            if issuer.max_life_s.is_some_and(|s| s > MAX_FOREIGN_LIFE_S) {
-                let line = self.line(&at("max_life_s"));
-                let most = format!("max_life_s = {MAX_FOREIGN_LIFE_S}");
-                let why = format!("`max_life_s` is over {MAX_FOREIGN_LIFE_S} s: a revocation is kept for so long, and the token would wake up again");
-                self.refuse(line, why, vec![replace(line, &most, "to accept tokens of up to 30 days")]);
-            }
-            if issuer.leeway_s.is_some_and(|s| s > 60) {
-                let line = self.line(&at("leeway_s"));
-                self.refuse(
-                    line,
-                    "`leeway_s` above 60 keeps expired tokens alive",
-                    vec![replace(line, "leeway_s = 60", "to allow the most")],
-                );
-            }
+            self.check_audiences(index, issuer, head);
+            self.check_issuer_words(index, issuer);
+            self.check_issuer_times(index, issuer);
+        }
+    }
+
+    fn issuer_line(&self, index: usize, field: &str) -> usize {
+        self.line(&[Step::Key("trusted_issuer"), Step::Index(index), Step::Key(field)])
+    }
+
+    /// RFC 9068 §4: an audience is what keeps a token for another API from passing here.
+    fn check_audiences(&mut self, index: usize, issuer: &TrustedIssuer, head: usize) {
+        if !issuer.audiences.is_empty() || issuer.accept_any_audience.as_deref() == Some(ANY_AUDIENCE) {
+            return;
+        }
+        let any = format!("accept_any_audience = \"{ANY_AUDIENCE}\"");
+        if issuer.accept_any_audience.is_some() {
+            let line = self.issuer_line(index, "accept_any_audience");
+            let remedy = replace(line, &any, "to accept every token of this issuer");
+            return self.refuse(line, "`accept_any_audience` must name the danger", vec![remedy]);
+        }
+        let remedies = vec![
+            below(
+                head,
+                "audiences = [\"https://api.example\"]",
+                "to accept tokens that were made for this API (write its audience)",
+            ),
+            below(head, &any, "to accept every token of this issuer, also those made for other APIs"),
+        ];
+        self.refuse(head, format!("issuer `{}` without `audiences`", issuer.url), remedies);
+    }
+
+    fn check_issuer_words(&mut self, index: usize, issuer: &TrustedIssuer) {
+        for name in issuer.algorithms.iter().filter(|name| name.parse::<Algorithm>().is_err()) {
+            let why = format!("`{name}` is no algorithm known here (symmetric ones never are)");
+            self.refuse(self.issuer_line(index, "algorithms"), why, vec![]);
+        }
+        for (client, application) in issuer.applications.iter().filter(|(_, id)| AppId::parse(id).is_err()) {
+            let steps = [Step::Key("trusted_issuer"), Step::Index(index), Step::Key("applications"), Step::Key(client)];
+            self.refuse(self.line(&steps), format!("`{application}` is no application id"), vec![]);
+        }
+    }
+
+    fn check_issuer_times(&mut self, index: usize, issuer: &TrustedIssuer) {
+        if issuer.max_life_s.is_some_and(|s| s > MAX_FOREIGN_LIFE_S) {
+            let line = self.issuer_line(index, "max_life_s");
+            let most = format!("max_life_s = {MAX_FOREIGN_LIFE_S}");
+            let why = format!(
+                "`max_life_s` is over {MAX_FOREIGN_LIFE_S} s: a revocation is kept for so long, and the token would \
+                 wake up again"
+            );
+            self.refuse(line, why, vec![replace(line, &most, "to accept tokens of up to 30 days")]);
+        }
+        if issuer.leeway_s.is_some_and(|s| s > 60) {
+            let line = self.issuer_line(index, "leeway_s");
+            let remedy = replace(line, "leeway_s = 60", "to allow the most");
+            self.refuse(line, "`leeway_s` above 60 keeps expired tokens alive", vec![remedy]);
         }
     }
 
