@@ -13,7 +13,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("nodejs", &["/usr/bin/node", "/usr/local/bin/node"]),
     ("npm", &["/usr/bin/npm", "/usr/local/bin/npm"]),
     ("curl", &["/usr/bin/curl"]),
-    ("tmux", &["/usr/bin/tmux"]),
+    ("openssl", &["/usr/bin/openssl"]),
+    ("python3-venv", &["/usr/bin/python3", "/usr/local/bin/python3"]),
 ];
 
 /// Where the foreign clients were put; tests read it from the environment.
