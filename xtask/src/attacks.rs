@@ -80,9 +80,7 @@ fn attacks_page(root: &Path, sources: &[(String, String)]) -> Result<String> {
 
 fn is_id(word: &str) -> bool {
     let mut letters = word.chars();
-    word.len() == 3
-        && letters.next().is_some_and(|c| c.is_ascii_uppercase())
-        && letters.all(|c| c.is_ascii_digit())
+    word.len() == 3 && letters.next().is_some_and(|c| c.is_ascii_uppercase()) && letters.all(|c| c.is_ascii_digit())
 }
 
 /// `fn t01_alg_none…` shows T01; `t34_t35_…` shows both.

@@ -19,13 +19,27 @@ const EDGES: &[(&str, &[&str])] = &[
 /// (what may not stand in product code, where it may, why)
 const WORDS: &[(&str, &[&str], &str)] = &[
     ("aws_lc_rs::signature", &["trigate-core/src/jose/"], "only jose/ signs and verifies"),
-    (".sign_jws(", &["trigate-core/src/jose/", "trigate-issuer/src/mint/", "trigate-audit/src/", "trigate/src/cli/", "trigate/src/operator/"], "only mint/ makes tokens"),
+    (
+        ".sign_jws(",
+        &[
+            "trigate-core/src/jose/",
+            "trigate-issuer/src/mint/",
+            "trigate-audit/src/",
+            "trigate/src/cli/",
+            "trigate/src/operator/",
+        ],
+        "only mint/ makes tokens",
+    ),
     ("env::var", &["trigate/src/config/", "trigate-store/src/contract/"], "only config/ reads the environment"),
     ("SystemTime::now", &["trigate/src/system.rs"], "time enters through port::Clock"),
     ("Instant::now", &["trigate/src/system.rs"], "time enters through port::Clock"),
     ("SystemRandom", &["trigate/src/system.rs", "trigate-core/src/jose/"], "dice enter through port::Rng"),
     ("rusqlite::", &["trigate-store/src/dialect/"], "only dialect/ knows which database it speaks to"),
-    ("tokio_postgres::", &["trigate-store/src/dialect/", "trigate-store/src/contract/"], "only dialect/ knows which database it speaks to"),
+    (
+        "tokio_postgres::",
+        &["trigate-store/src/dialect/", "trigate-store/src/contract/"],
+        "only dialect/ knows which database it speaks to",
+    ),
     ("axum::serve", &[], "it has no header deadline: serve through edge/"),
     ("todo!(", &[], "nothing is left undone in a commit"),
     ("unimplemented!(", &[], "nothing is left undone in a commit"),

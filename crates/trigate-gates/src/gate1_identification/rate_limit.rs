@@ -8,7 +8,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{
-    net::{IpAddr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -80,7 +80,8 @@ impl Limits {
         now: Monotonic,
         count: bool,
     ) -> LimitState {
-        let who = application.map_or_else(|| Who::Address(trigate_core::address::party(address)), |id| Who::Application(id.clone()));
+        let who = application
+            .map_or_else(|| Who::Address(trigate_core::address::party(address)), |id| Who::Application(id.clone()));
         self.party(Party::OnRoute(route.name.clone(), who), &route.name, limit, now, count)
     }
 

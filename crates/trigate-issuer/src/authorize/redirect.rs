@@ -96,7 +96,9 @@ pub fn check_registration(uri: &str) -> Result<(), BadRedirectUri> {
 /// with `;` or `*` in it would speak in our content security policy.
 fn names_its_host(uri: &str, url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
-    let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']' | b':'));
+    let plain = host
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']' | b':'));
     plain && !host.is_empty() && !authority(uri).is_empty()
 }
 

@@ -50,8 +50,7 @@ impl Bookkeeping for Tenant {
     }
 
     async fn forgive_attempt(&self, subject: &Digest) -> Result<(), StoreError> {
-        const FORGIVE: &str =
-            "UPDATE attempts SET tries = tries - 1 WHERE tenant = $1 AND subject = $2 AND tries > 0";
+        const FORGIVE: &str = "UPDATE attempts SET tries = tries - 1 WHERE tenant = $1 AND subject = $2 AND tries > 0";
         let subject = *subject;
         self.keep(job!(|tx| { tx.execute(FORGIVE, values![&tx.tenant, &subject]).await.map(drop) })).await
     }

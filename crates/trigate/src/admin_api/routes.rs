@@ -12,8 +12,8 @@ use crate::operator::{
     key::{ImportKeys, Imported, KeyMade, KeyView, NewKey},
     keys::SigningKeyView,
     revoke::{Revoke, Revoked},
-    verify::{Against, Verification},
     user::{AccountMade, NewAccount, UserDetail, UserView},
+    verify::{Against, Verification},
 };
 use axum::{
     Router,

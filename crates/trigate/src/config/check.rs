@@ -194,7 +194,8 @@ impl Check<'_> {
         // Two nodes of one name would pass for one in the audit index.
         if server.store.starts_with("postgres") && server.node.is_none() {
             let line = self.line(&[Step::Key("server"), Step::Key("store")]);
-            let remedy = below(self.section("server"), "node = \"node-1\"", "for one node; each further one takes another name");
+            let remedy =
+                below(self.section("server"), "node = \"node-1\"", "for one node; each further one takes another name");
             self.refuse(line, "a PostgreSQL can be shared by nodes, and this node has no name", vec![remedy]);
         }
         if let Err(why) = super::store_location(&server.store, std::path::Path::new(".")) {

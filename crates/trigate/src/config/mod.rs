@@ -8,7 +8,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use check::{ANY_AUDIENCE, MAX_FOREIGN_LIFE_S, Finding, Remedy, Report};
+pub use check::{ANY_AUDIENCE, Finding, MAX_FOREIGN_LIFE_S, Remedy, Report};
 pub use file::{
     Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Mtls, Route, Server, TrustedIssuer, WithoutLease, Words,
 };

@@ -57,7 +57,9 @@ fn applying_any_remedy_as_printed_starts_it() {
         format!("{GOOD}\n[[trusted_issuer]]\nurl = \"https://idp.example\"\n"),
         format!("{GOOD}\n[[trusted_issuer]]\nurl = \"http://idp.example\"\naudiences = [\"a\"]\n"),
         format!("{GOOD}\n[[trusted_issuer]]\nurl = \"https://idp.example\"\naccept_any_audience = \"yes\"\n"),
-        format!("{GOOD}\n[[trusted_issuer]]\nurl = \"https://idp.example\"\naudiences = [\"a\"]\nmax_life_s = 2592001\n"),
+        format!(
+            "{GOOD}\n[[trusted_issuer]]\nurl = \"https://idp.example\"\naudiences = [\"a\"]\nmax_life_s = 2592001\n"
+        ),
         GOOD.replace("[server]\n", "[server]\nstore = \"postgres://db.example/trigate\"\n"),
         format!("{GOOD}\n[issuer]\nalgorithm = \"HS256\"\n"),
         format!("{GOOD}\n[issuer]\nurl = \"http://login.example\"\n"),

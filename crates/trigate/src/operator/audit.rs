@@ -3,7 +3,7 @@
 //!
 //! Looking is itself an act. Never shows a secret: records hold none.
 
-use super::{blocking, Answer, By, Operator, OperatorError, parse_time, when};
+use super::{Answer, By, Operator, OperatorError, blocking, parse_time, when};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},

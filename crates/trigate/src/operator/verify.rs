@@ -118,9 +118,10 @@ fn chain_of(node: &str) -> String {
 /// A head that was kept must lie on the chain: otherwise another history was put in its place.
 fn passes(head: ChainHead, kept: Option<ChainHead>) -> Result<ChainHead, (u64, String)> {
     match kept {
-        Some(kept) if kept.length == head.length && kept != head => {
-            Err((head.length.saturating_sub(1), "another history leads here than to the head that was kept elsewhere".to_owned()))
-        }
+        Some(kept) if kept.length == head.length && kept != head => Err((
+            head.length.saturating_sub(1),
+            "another history leads here than to the head that was kept elsewhere".to_owned(),
+        )),
         _ => Ok(head),
     }
 }
@@ -131,7 +132,13 @@ fn missing(chain: String) -> ChainReport {
 }
 
 /// `indexed`: what the store has seen of this node, in another place than the files.
-fn verify_node(dir: &Path, node: &str, keys: &[VerifyingKey], expected: Option<ChainHead>, indexed: u64) -> ChainReport {
+fn verify_node(
+    dir: &Path,
+    node: &str,
+    keys: &[VerifyingKey],
+    expected: Option<ChainHead>,
+    indexed: u64,
+) -> ChainReport {
     let chain = chain_of(node);
     match trigate_audit::verify(dir, node, keys, expected) {
         Ok(good) if good.head.length < indexed => ChainReport {
@@ -139,7 +146,9 @@ fn verify_node(dir: &Path, node: &str, keys: &[VerifyingKey], expected: Option<C
             whole: false,
             entries: good.records,
             broken_at: Some(good.head.length),
-            finding: format!("the store has indexed {indexed} records, the files end before: older files were put back"),
+            finding: format!(
+                "the store has indexed {indexed} records, the files end before: older files were put back"
+            ),
             head: None,
         },
         Ok(good) => {

@@ -16,7 +16,7 @@ use std::{future::Future, net::SocketAddr, rc::Rc, sync::Arc, thread::JoinHandle
 use tokio::{runtime::Handle, task::LocalSet};
 use trigate_core::port::{AuditSink, Clock};
 use trigate_gates::Gates;
-use trigate_issuer::Issuer;
+use trigate_issuer::{Issuer, UserinfoError};
 
 /// What the desk's and the issuer's listeners need.
 #[derive(Clone)]
@@ -245,14 +245,30 @@ fn userinfo(issuer: &Arc<Issuer>) -> Router {
     let answer = move |axum::Extension(caller): axum::Extension<trigate_core::identity::Caller>| {
         let issuer = Arc::clone(&issuer);
         async move {
-            match trigate_issuer::userinfo(&issuer, &caller).await {
-                Ok(claims) => Ok(([(http::header::CACHE_CONTROL, "no-store")], axum::Json(claims))),
-                Err(error) => {
-                    tracing::warn!(%error, "userinfo was not answered");
-                    Err(http::StatusCode::UNAUTHORIZED)
-                }
-            }
+            trigate_issuer::userinfo(&issuer, &caller)
+                .await
+                .map(|claims| ([(http::header::CACHE_CONTROL, "no-store")], axum::Json(claims)))
+                .map_err(|error| userinfo_refusal(&error))
         }
     };
     Router::new().route("/oauth/userinfo", get(answer.clone()).post(answer))
+}
+
+/// RFC 6750 §3.1.
+fn userinfo_refusal(error: &UserinfoError) -> (http::StatusCode, http::HeaderMap) {
+    let (status, challenge) = match error {
+        UserinfoError::NoScope => {
+            (http::StatusCode::FORBIDDEN, Some("Bearer error=\"insufficient_scope\", scope=\"openid\""))
+        }
+        UserinfoError::NotAUser => (http::StatusCode::UNAUTHORIZED, Some("Bearer error=\"invalid_token\"")),
+        UserinfoError::Store(error) => {
+            tracing::warn!(%error, "userinfo: the store did not answer");
+            (http::StatusCode::SERVICE_UNAVAILABLE, None)
+        }
+    };
+    let mut headers = http::HeaderMap::new();
+    if let Some(challenge) = challenge {
+        headers.insert(http::header::WWW_AUTHENTICATE, http::HeaderValue::from_static(challenge));
+    }
+    (status, headers)
 }

@@ -46,7 +46,8 @@ async fn t27_an_access_token_is_no_refresh_token_and_no_client_assertion() {
         let reply = t.issuer().send("POST", "/oauth/token", &[FORM], form(pairs).as_bytes()).await;
         (reply.status, reply.json()["error"].as_str().unwrap_or_default().to_owned())
     };
-    let refresh = ask(&[("grant_type", "refresh_token"), ("client_id", &t.acme.public_client), ("refresh_token", &token)]).await;
+    let refresh =
+        ask(&[("grant_type", "refresh_token"), ("client_id", &t.acme.public_client), ("refresh_token", &token)]).await;
     assert_eq!(refresh, (400, "invalid_grant".to_owned()));
     // A person's token; and the client's own, whose `iss`, `sub` and signature are all good.
     for token in [token, t.service_token("orders:read").await] {
@@ -115,10 +116,22 @@ async fn t32_an_opaque_token_is_judged_anew_for_each_route() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k08_a_rotated_key_overlaps_as_said_and_a_restart_changes_nothing() {
     let t = TestTrigate::start().await;
-    let made = t.running.operator.create_key(&By::system(), NewKey { app: t.acme.id.clone(), policy: KeyPolicy::default() }).await.unwrap();
+    let made = t
+        .running
+        .operator
+        .create_key(&By::system(), NewKey { app: t.acme.id.clone(), policy: KeyPolicy::default() })
+        .await
+        .unwrap();
     let old = made.key.to_string();
     let rotated = Instant::now();
-    let new = t.running.operator.rotate_key(&By::system(), made.record.id.as_str(), Some("10s"), None).await.unwrap().key.to_string();
+    let new = t
+        .running
+        .operator
+        .rotate_key(&By::system(), made.record.id.as_str(), Some("10s"), None)
+        .await
+        .unwrap()
+        .key
+        .to_string();
     let both = async |gate: crate::support::http::Wire| {
         let ask = async |key: &str| gate.send("GET", "/api/weather", &[("x-api-key", key)], b"").await.status;
         (ask(&old).await, ask(&new).await)
@@ -184,12 +197,17 @@ async fn a01_no_call_of_the_desk_lets_anybody_but_operators_in() {
     let operator = format!("Bearer {gone}");
     let list = t.desk().send("GET", "/api/v1/apps", &[("authorization", &operator)], b"").await;
     assert_eq!(list.status, 200, "an operator is let in");
-    t.running.operator.set_client_state(&By::system(), "test-operator", trigate_core::application::State::Disabled).await.unwrap();
+    t.running
+        .operator
+        .set_client_state(&By::system(), "test-operator", trigate_core::application::State::Disabled)
+        .await
+        .unwrap();
     strangers.push(("a disabled operator", Some(operator)));
     for (path, methods) in paths {
         for method in methods {
             for (who, credential) in &strangers {
-                let headers: Vec<(&str, &str)> = credential.iter().map(|value| ("authorization", value.as_str())).collect();
+                let headers: Vec<(&str, &str)> =
+                    credential.iter().map(|value| ("authorization", value.as_str())).collect();
                 let reply = t.desk().send(method, &format!("/api/v1{path}"), &headers, b"").await;
                 assert!(matches!(reply.status, 401 | 403), "{who} at {method} {path}: {}", reply.status);
             }
@@ -240,7 +258,25 @@ async fn a10_there_is_exactly_one_record_for_each_request_under_load() {
     recorded.dedup();
     assert_eq!(recorded.len() - before, CONNECTIONS * EACH, "no id twice");
     assert!(answered.iter().all(|id| recorded.binary_search(id).is_ok()));
-    let asked = (0..CONNECTIONS).flat_map(|n| (0..EACH).map(move |round| (n + round) % 3)).filter(|kind| *kind == 1).count();
+    let asked =
+        (0..CONNECTIONS).flat_map(|n| (0..EACH).map(move |round| (n + round) % 3)).filter(|kind| *kind == 1).count();
     assert_eq!(of_alice, asked, "the trail of one user is complete");
+    t.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rfc6750_3_1_userinfo_says_which_scope_is_missing_and_answers_people_alone() {
+    let t = TestTrigate::start().await;
+    let ask = async |token: &str| {
+        t.issuer().send("GET", "/oauth/userinfo", &[("authorization", &format!("Bearer {token}"))], b"").await
+    };
+    let good = ask(&t.alice_token("openid email").await).await;
+    assert_eq!((good.status, good.json()["email"].as_str()), (200, Some(t.alice.email)));
+    let narrow = ask(&t.alice_token("orders:read").await).await;
+    assert_eq!(narrow.status, 403);
+    assert!(narrow.header("www-authenticate").unwrap().contains("insufficient_scope"), "{:?}", narrow.head);
+    let service = ask(&t.service_token("orders:read").await).await;
+    assert!(matches!(service.status, 401 | 403), "{}", service.status);
+    assert_eq!(ask("nonsense").await.status, 401);
     t.stop().await;
 }

@@ -51,7 +51,13 @@ struct Actors {
 }
 
 /// One exchange; `None` when the server went away in the middle.
-async fn send(wire: Wire, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<(u16, String, Vec<u8>)> {
+async fn send(
+    wire: Wire,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<(u16, String, Vec<u8>)> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n", wire.0.port());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -94,7 +100,8 @@ impl Actors {
     async fn post(&self, token: &str, path: &str, body: Value) -> Option<Value> {
         let authorization = format!("Bearer {token}");
         let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
-        let (status, _, bytes) = send(self.desk, "POST", &format!("/api/v1{path}"), &headers, &body.to_string()).await?;
+        let (status, _, bytes) =
+            send(self.desk, "POST", &format!("/api/v1{path}"), &headers, &body.to_string()).await?;
         // 503 is an honest no.
         if status == 503 {
             return None;
@@ -105,12 +112,17 @@ impl Actors {
 
     /// Makes and revokes keys and tokens until the server is gone.
     async fn write(self: Arc<Self>, journal: Shared) {
-        let Some(token) = self.token("test-operator", &self.operator, trigate::operator::SCOPE, &self.desk_url).await else { return };
+        let Some(token) = self.token("test-operator", &self.operator, trigate::operator::SCOPE, &self.desk_url).await
+        else {
+            return;
+        };
         for round in 0.. {
             let Some(made) = self.post(&token, "/keys", json!({ "app": self.app })).await else { return };
             let pair = (made["key"].as_str().unwrap().to_owned(), made["id"].as_str().unwrap().to_owned());
             journal.lock().unwrap().keys.push(pair.clone());
-            let Some(minted) = self.token(&self.service.0, &self.service.1, "orders:read", &self.audience).await else { return };
+            let Some(minted) = self.token(&self.service.0, &self.service.1, "orders:read", &self.audience).await else {
+                return;
+            };
             journal.lock().unwrap().tokens.push(minted.clone());
             if round % 2 == 0 {
                 journal.lock().unwrap().unknown.extend([pair.0.clone(), minted.clone()]);
@@ -128,7 +140,9 @@ impl Actors {
 
     /// Asks the gate until it is gone.
     async fn read(self: Arc<Self>, journal: Shared) {
-        while let Some((status, head, _)) = send(self.gate, "GET", "/api/weather", &[("x-api-key", &self.key)], "").await {
+        while let Some((status, head, _)) =
+            send(self.gate, "GET", "/api/weather", &[("x-api-key", &self.key)], "").await
+        {
             assert_eq!(status, 200);
             journal.lock().unwrap().answered.push(field(&head, "x-request-id").unwrap().to_owned());
         }
@@ -157,7 +171,17 @@ async fn crash_nothing_acknowledged_is_lost_and_nothing_revoked_comes_back() {
     let journal = Shared::default();
     let mut slowest = Duration::ZERO;
     let wires = ports.map(Wire);
-    let actors = Arc::new(Actors { gate: wires[0], issuer: wires[1], desk: wires[2], app, key, service, operator, audience, desk_url });
+    let actors = Arc::new(Actors {
+        gate: wires[0],
+        issuer: wires[1],
+        desk: wires[2],
+        app,
+        key,
+        service,
+        operator,
+        audience,
+        desk_url,
+    });
     for round in 0..times() {
         let process = Process::start(folder.path(), ports).await;
         slowest = slowest.max(process.ready_after);
@@ -194,7 +218,9 @@ async fn crash_nothing_acknowledged_is_lost_and_nothing_revoked_comes_back() {
 async fn check(actors: &Actors, journal: &Shared, round: usize) {
     let (keys, tokens, revoked, revoked_tokens) = {
         let journal = journal.lock().unwrap();
-        let live = |all: Vec<String>| -> Vec<String> { all.into_iter().filter(|one| !journal.unknown.contains(one)).rev().take(100).collect() };
+        let live = |all: Vec<String>| -> Vec<String> {
+            all.into_iter().filter(|one| !journal.unknown.contains(one)).rev().take(100).collect()
+        };
         (
             live(journal.keys.iter().map(|(key, _)| key.clone()).collect()),
             live(journal.tokens.clone()),
@@ -207,14 +233,22 @@ async fn check(actors: &Actors, journal: &Shared, round: usize) {
     }
     for token in tokens {
         let bearer = format!("Bearer {token}");
-        assert_eq!(actors.status("/.trigate/whoami", ("authorization", &bearer)).await, 200, "round {round}: a token was lost");
+        assert_eq!(
+            actors.status("/.trigate/whoami", ("authorization", &bearer)).await,
+            200,
+            "round {round}: a token was lost"
+        );
     }
     for key in revoked {
         assert_eq!(actors.status("/api/weather", ("x-api-key", &key)).await, 401, "round {round}: a revoked key lives");
     }
     for token in revoked_tokens {
         let bearer = format!("Bearer {token}");
-        assert_eq!(actors.status("/.trigate/whoami", ("authorization", &bearer)).await, 401, "round {round}: a revoked token lives");
+        assert_eq!(
+            actors.status("/.trigate/whoami", ("authorization", &bearer)).await,
+            401,
+            "round {round}: a revoked token lives"
+        );
     }
 }
 

@@ -23,7 +23,8 @@ fn part(name: &str) -> Option<PathBuf> {
     assert!(found.is_some() || std::env::var_os("TRIGATE_TEST_REQUIRE").is_none(), "{name} is not set");
     if found.is_none() {
         // Past the test runner, which keeps what passing tests print.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {name} is not set; `cargo xtask test` installs what this test needs");
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED: {name} is not set; `cargo xtask test` installs what this test needs");
     }
     found
 }
@@ -57,7 +58,9 @@ async fn blocking(work: impl FnOnce() -> Value + Send + 'static) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_foreign_libraries_verify_our_token_by_the_published_keys_alone() {
-    let (Some(modules), Some(python)) = (part("TRIGATE_TEST_NODE_MODULES"), part("TRIGATE_TEST_PYTHON")) else { return };
+    let (Some(modules), Some(python)) = (part("TRIGATE_TEST_NODE_MODULES"), part("TRIGATE_TEST_PYTHON")) else {
+        return;
+    };
     let t = TestTrigate::start().await;
     let token = t.alice_token("openid email orders:read").await;
     let (issuer, audience) = (t.running.urls.issuer.clone(), t.running.urls.gate.clone());
@@ -65,7 +68,8 @@ async fn two_foreign_libraries_verify_our_token_by_the_published_keys_alone() {
     let answers = tokio::task::spawn_blocking(move || {
         let (_folder, script) = node_folder(&modules, "verify-jwt.mjs");
         let by_jose = run(Command::new("node").arg(script).args([&issuer, &audience]), &token);
-        let by_pyjwt = run(Command::new(python).arg(scripts().join("verify_jwt.py")).args([&issuer, &audience]), &token);
+        let by_pyjwt =
+            run(Command::new(python).arg(scripts().join("verify_jwt.py")).args([&issuer, &audience]), &token);
         [by_jose, by_pyjwt]
     })
     .await

@@ -30,7 +30,9 @@ async fn second_node(first: &TestTrigate, folder: &Path) -> Running {
     let text = text.replacen("node = \"node-1\"", &format!("node = \"node-2\"\nurl = \"{}\"", urls.gate), 1);
     let text = text.replacen("[issuer.scopes]", &format!("[issuer]\nurl = \"{}\"\n\n[issuer.scopes]", urls.issuer), 1);
     std::fs::write(folder.join("trigate.toml"), text).unwrap();
-    Server::start(config::load(&folder.join("trigate.toml")).unwrap_or_else(|e| panic!("{e}"))).await.unwrap_or_else(|e| panic!("{e}"))
+    Server::start(config::load(&folder.join("trigate.toml")).unwrap_or_else(|e| panic!("{e}")))
+        .await
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +45,12 @@ async fn t34_k07_what_one_node_revokes_the_other_refuses_as_soon_as_the_answer_i
 
     let mut slowest = Duration::ZERO;
     for round in 0..50 {
-        let made = t.running.operator.create_key(&By::system(), NewKey { app: t.acme.id.clone(), policy: KeyPolicy::default() }).await.unwrap();
+        let made = t
+            .running
+            .operator
+            .create_key(&By::system(), NewKey { app: t.acme.id.clone(), policy: KeyPolicy::default() })
+            .await
+            .unwrap();
         let key = made.key.to_string();
         let ask = async || gate.send("GET", "/api/weather", &[("x-api-key", &key)], b"").await.status;
         // A key that is new gives something: it may take a moment to be known elsewhere.
@@ -61,7 +68,9 @@ async fn t34_k07_what_one_node_revokes_the_other_refuses_as_soon_as_the_answer_i
 
     // A token of the first node's issuer, a user revoked there, a login right afterwards.
     let token = t.alice_token("openid orders:read").await;
-    let orders = async |token: &str| gate.send("GET", "/api/users/me/orders", &[("authorization", &format!("Bearer {token}"))], b"").await.status;
+    let orders = async |token: &str| {
+        gate.send("GET", "/api/users/me/orders", &[("authorization", &format!("Bearer {token}"))], b"").await.status
+    };
     assert_eq!(orders(&token).await, 200);
     let revoke = Revoke { kind: Kind::User, what: t.alice.email.to_owned().into(), issuer: None };
     t.running.operator.revoke(&By::system(), revoke).await.unwrap();

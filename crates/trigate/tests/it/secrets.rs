@@ -1,8 +1,14 @@
 //! Where do secrets end up? Everything that was used is searched for in the database, the segments and all logs.
 
-use crate::support::{FORM, Jar, PASSWORD, TestTrigate, between, code_flow, form, process::{Process, fix_ports}};
+use crate::support::{
+    FORM, Jar, PASSWORD, TestTrigate, between, code_flow, form,
+    process::{Process, fix_ports},
+};
 use std::{fs, path::Path};
-use trigate::operator::{By, key::{KeyPolicy, NewKey}};
+use trigate::operator::{
+    By,
+    key::{KeyPolicy, NewKey},
+};
 
 /// Every file below `folder`, and the log.
 fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
@@ -29,22 +35,28 @@ async fn a11_k05_no_secret_is_in_the_database_the_segments_or_any_log() {
         secrets.push(t.running.operator.create_key(&By::system(), new).await.unwrap().key.to_string());
     }
     let (gate_url, alice) = (t.running.urls.gate.clone(), t.alice.email);
-    let (client, service) = (t.acme.public_client.clone(), (t.acme.service_client.clone(), t.acme.service_secret.clone()));
+    let (client, service) =
+        (t.acme.public_client.clone(), (t.acme.service_client.clone(), t.acme.service_secret.clone()));
     let key = t.acme.key.clone();
     let folder = t.stop().await;
     let ports = fix_ports(folder.path());
     let path = folder.path().join("trigate.toml");
-    let text = fs::read_to_string(&path).unwrap().replacen("workers = 2", &format!("workers = 2\nurl = \"{gate_url}\""), 1);
+    let text =
+        fs::read_to_string(&path).unwrap().replacen("workers = 2", &format!("workers = 2\nurl = \"{gate_url}\""), 1);
     fs::write(&path, text).unwrap();
     let process = Process::start(folder.path(), ports).await;
 
     // A person: code flow, refresh, a wrong password, the session's cookie.
-    let answer = code_flow(&process.issuer, &client, alice, "openid email orders:read offline_access", &gate_url).await.json();
+    let answer =
+        code_flow(&process.issuer, &client, alice, "openid email orders:read offline_access", &gate_url).await.json();
     let text = |name: &str| answer[name].as_str().unwrap().to_owned();
     let (access, refresh, id_token) = (text("access_token"), text("refresh_token"), text("id_token"));
     let again = form(&[("grant_type", "refresh_token"), ("client_id", &client), ("refresh_token", &refresh)]);
     let rotated = process.issuer.send("POST", "/oauth/token", &[FORM], again.as_bytes()).await.json();
-    secrets.extend([rotated["access_token"].as_str().unwrap().to_owned(), rotated["refresh_token"].as_str().unwrap().to_owned()]);
+    secrets.extend([
+        rotated["access_token"].as_str().unwrap().to_owned(),
+        rotated["refresh_token"].as_str().unwrap().to_owned(),
+    ]);
     let mut jar = Jar::default();
     let page = jar.get(&process.issuer, "/login").await;
     let csrf = between(page.text(), "name=\"csrf\" value=\"", "\"");
@@ -54,7 +66,12 @@ async fn a11_k05_no_secret_is_in_the_database_the_segments_or_any_log() {
     secrets.extend(jar.values());
 
     // A service; and every credential where it must not be.
-    let mint = form(&[("grant_type", "client_credentials"), ("client_id", &service.0), ("client_secret", &service.1), ("resource", &gate_url)]);
+    let mint = form(&[
+        ("grant_type", "client_credentials"),
+        ("client_id", &service.0),
+        ("client_secret", &service.1),
+        ("resource", &gate_url),
+    ]);
     let minted = process.issuer.send("POST", "/oauth/token", &[FORM], mint.as_bytes()).await.json();
     secrets.push(minted["access_token"].as_str().unwrap().to_owned());
     let bearer = format!("Bearer {access}");
@@ -71,9 +88,23 @@ async fn a11_k05_no_secret_is_in_the_database_the_segments_or_any_log() {
         process.issuer.send("GET", &path, &[("cookie", &format!("a={key}"))], b"").await;
         process.desk.send("GET", &path, &[("authorization", &bearer)], b"").await;
     }
-    process.gate.send("GET", "/api/weather", &[("x-api-key", &format!("{key}x")), ("authorization", &format!("Basic {key}"))], b"").await;
-    process.issuer.send("POST", "/oauth/token", &[FORM], form(&[("grant_type", &key), ("client_id", &access)]).as_bytes()).await;
-    process.issuer.send("POST", "/oauth/revoke", &[FORM], form(&[("client_id", &client), ("token", &refresh)]).as_bytes()).await;
+    process
+        .gate
+        .send(
+            "GET",
+            "/api/weather",
+            &[("x-api-key", &format!("{key}x")), ("authorization", &format!("Basic {key}"))],
+            b"",
+        )
+        .await;
+    process
+        .issuer
+        .send("POST", "/oauth/token", &[FORM], form(&[("grant_type", &key), ("client_id", &access)]).as_bytes())
+        .await;
+    process
+        .issuer
+        .send("POST", "/oauth/revoke", &[FORM], form(&[("client_id", &client), ("token", &refresh)]).as_bytes())
+        .await;
     process.gate.raw(format!("GET /{key} HTTP/1.1\r\nbroken {key}\r\n\r\n").as_bytes()).await;
 
     let log = process.log.clone();

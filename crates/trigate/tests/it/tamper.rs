@@ -77,7 +77,11 @@ async fn a08_acts_deleted_edited_swapped_or_cut_and_yesterdays_files_are_found()
     // Acts: one edited, one deleted, two swapped, the tail cut.
     type Cut = (&'static str, &'static str, &'static [u64]);
     let cuts: [Cut; 4] = [
-        ("edited", "UPDATE acts SET bytes = CAST(replace(CAST(bytes AS TEXT), 'system', 'sistem') AS BLOB) WHERE place = 3", &[3]),
+        (
+            "edited",
+            "UPDATE acts SET bytes = CAST(replace(CAST(bytes AS TEXT), 'system', 'sistem') AS BLOB) WHERE place = 3",
+            &[3],
+        ),
         ("deleted", "DELETE FROM acts WHERE place = 4", &[4]),
         (
             "swapped",

@@ -47,9 +47,14 @@ impl Process {
             .stderr(output)
             .spawn()
             .unwrap();
-        let mut process = Self { child, gate: Wire(gate), issuer: Wire(issuer), desk: Wire(desk), ready_after: Duration::ZERO, log };
+        let mut process =
+            Self { child, gate: Wire(gate), issuer: Wire(issuer), desk: Wire(desk), ready_after: Duration::ZERO, log };
         let closed = |address: SocketAddr| std::net::TcpStream::connect(address).is_err();
-        while closed(gate) || closed(issuer) || closed(desk) || process.desk.send("GET", "/readyz", &[], b"").await.status != 200 {
+        while closed(gate)
+            || closed(issuer)
+            || closed(desk)
+            || process.desk.send("GET", "/readyz", &[], b"").await.status != 200
+        {
             assert!(started.elapsed() < Duration::from_secs(30), "it does not come up: {}", process.said());
             assert!(process.child.try_wait().unwrap().is_none(), "it ended: {}", process.said());
             tokio::time::sleep(Duration::from_millis(5)).await;
