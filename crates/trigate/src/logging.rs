@@ -4,9 +4,13 @@
 use std::io::{self, Write};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-/// Starts logging once per process; a second call does nothing. `TRIGATE_LOG` filters (`debug`, `trigate=debug`).
-pub fn start(json: bool) {
-    let filter = crate::config::environment("TRIGATE_LOG").unwrap_or_else(|| "warn,trigate=info".to_owned());
+/// What a service says when `TRIGATE_LOG` says nothing.
+pub const USUAL: &str = "warn,trigate=info";
+
+/// Starts logging once per process; a second call does nothing. `TRIGATE_LOG` filters (`debug`, `trigate=debug`), or
+/// `usual` where it is not set.
+pub fn start(json: bool, usual: &str) {
+    let filter = crate::config::environment("TRIGATE_LOG").unwrap_or_else(|| usual.to_owned());
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Masked).with_target(false);
     // An earlier start is kept.

@@ -25,7 +25,7 @@ pub struct Command {
 
 impl Command {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
-        logging::start(self.log_json);
+        logging::start(self.log_json, logging::USUAL);
         let path = self.config.unwrap_or_else(|| DataFolder::at(&global.data).config());
         let config = config::load(&path).map_err(Failure::plain)?;
         let observe = config.file.server.enforce == config::Enforce::Observe;

@@ -36,7 +36,7 @@ pub struct Command {
 
 impl Command {
     pub async fn run(self, _: &Global) -> Result<(), Failure> {
-        logging::start(false);
+        logging::start(false, logging::USUAL);
         let args = TryArgs {
             issuer: self.issuer,
             upstream: self.upstream,

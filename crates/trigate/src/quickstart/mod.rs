@@ -29,7 +29,7 @@ pub struct Options {
 
 /// Runs until Ctrl-C.
 pub async fn run(options: Options) -> Result<(), Failure> {
-    logging::start(false);
+    logging::start(false, "warn");
     say("Trigate quickstart");
     let folder = DataFolder::at(&options.data);
     if options.reset {
