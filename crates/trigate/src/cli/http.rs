@@ -50,7 +50,8 @@ pub async fn send(method: Method, url: &Url, bearer: Option<&str>, content: Cont
     let unreachable = |why: String| {
         Failure::new(
             format!("`{}` does not answer: {why}", url.origin().ascii_serialization()),
-            "start the server with `trigate serve`, or name another desk with --desk",
+            "start the server with `trigate serve`, or name another desk with --desk; when its ports were changed in \
+             trigate.toml, stop it and run `trigate init --operator`",
         )
     };
     let stream = timeout(Duration::from_secs(CONNECT_S), TcpStream::connect(address))
