@@ -61,32 +61,42 @@ async fn two_foreign_libraries_verify_our_token_by_the_published_keys_alone() {
     let (Some(modules), Some(python)) = (part("TRIGATE_TEST_NODE_MODULES"), part("TRIGATE_TEST_PYTHON")) else {
         return;
     };
-    let t = TestTrigate::start().await;
-    let token = t.alice_token("openid email orders:read").await;
-    let (issuer, audience) = (t.running.urls.issuer.clone(), t.running.urls.gate.clone());
-    let alice = t.alice.id.clone();
-    let answers = tokio::task::spawn_blocking(move || {
-        let (_folder, script) = node_folder(&modules, "verify-jwt.mjs");
-        let by_jose = run(Command::new("node").arg(script).args([&issuer, &audience]), &token);
-        let by_pyjwt =
-            run(Command::new(python).arg(scripts().join("verify_jwt.py")).args([&issuer, &audience]), &token);
-        [by_jose, by_pyjwt]
-    })
-    .await
-    .unwrap();
-    for answer in answers {
-        let (header, claims) = (&answer["header"], &answer["claims"]);
-        assert_eq!((&header["typ"], &header["alg"]), (&json!("at+jwt"), &json!("RS256")));
-        assert!(header["kid"].as_str().unwrap().starts_with("key-20"), "{header}");
-        assert_eq!((claims["sub"].as_str().unwrap(), &claims["email"]), (alice.as_str(), &json!("alice@example.com")));
-        assert_eq!((&claims["scope"], &claims["roles"]), (&json!("email openid orders:read"), &json!(["customer"])));
-        let life = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
-        assert_eq!(life, 600);
-        for name in ["scopes", "iss", "aud", "jti", "client_id", "sid", "gid", "pos"] {
-            assert!(!claims[name].is_null(), "no `{name}` in {claims}");
+    for (algorithm, more) in
+        [("RS256", ""), ("ES256", "[issuer]\nalgorithm = \"ES256\""), ("EdDSA", "[issuer]\nalgorithm = \"EdDSA\"")]
+    {
+        let t = TestTrigate::start_with(more).await;
+        let token = t.alice_token("openid email orders:read").await;
+        let bearer = format!("Bearer {token}");
+        assert_eq!(t.get("/api/users/me/orders", &[("authorization", &bearer)]).await.status, 200, "{algorithm}");
+        let (issuer, audience) = (t.running.urls.issuer.clone(), t.running.urls.gate.clone());
+        let (modules, python) = (modules.clone(), python.clone());
+        let answers = tokio::task::spawn_blocking(move || {
+            let (_folder, script) = node_folder(&modules, "verify-jwt.mjs");
+            let by_jose = run(Command::new("node").arg(script).args([&issuer, &audience]), &token);
+            let by_pyjwt =
+                run(Command::new(python).arg(scripts().join("verify_jwt.py")).args([&issuer, &audience]), &token);
+            [by_jose, by_pyjwt]
+        })
+        .await
+        .unwrap();
+        for answer in answers {
+            check_token(&answer, algorithm, &t.alice.id);
         }
+        t.stop().await;
     }
-    t.stop().await;
+}
+
+/// What both libraries read from the token.
+fn check_token(answer: &Value, algorithm: &str, alice: &str) {
+    let (header, claims) = (&answer["header"], &answer["claims"]);
+    assert_eq!((&header["typ"], &header["alg"]), (&json!("at+jwt"), &json!(algorithm)));
+    assert!(header["kid"].as_str().unwrap().starts_with("key-20"), "{header}");
+    assert_eq!((claims["sub"].as_str().unwrap(), &claims["email"]), (alice, &json!("alice@example.com")));
+    assert_eq!((&claims["scope"], &claims["roles"]), (&json!("email openid orders:read"), &json!(["customer"])));
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 600);
+    for name in ["scopes", "iss", "aud", "jti", "client_id", "sid", "gid", "pos"] {
+        assert!(!claims[name].is_null(), "no `{name}` in {claims}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
