@@ -38,6 +38,24 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// The store's threads close the database on their own: waits until its files change no more.
+async fn settle(folder: &Path) {
+    let look = || {
+        let entries = fs::read_dir(folder).unwrap().flatten();
+        let mut seen: Vec<_> =
+            entries.filter_map(|e| Some((e.file_name(), e.metadata().ok()?.modified().ok()?))).collect();
+        seen.sort();
+        seen
+    };
+    loop {
+        let before = look();
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        if look() == before {
+            return;
+        }
+    }
+}
+
 async fn start(folder: &Path) -> Running {
     Server::start(config::load(&folder.join("trigate.toml")).unwrap()).await.unwrap_or_else(|error| panic!("{error}"))
 }
@@ -54,6 +72,7 @@ async fn a08_acts_deleted_edited_swapped_or_cut_and_yesterdays_files_are_found()
     let yesterday = tempfile::tempdir().unwrap();
     let kept_early = keep(&whole);
     let folder = t.stop().await;
+    settle(folder.path()).await;
     copy(folder.path(), yesterday.path());
 
     // A day passes.
