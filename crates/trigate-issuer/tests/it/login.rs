@@ -108,7 +108,7 @@ async fn l03_parallel_guesses_do_not_outrun_the_counter() {
     let mut browser = stage.browser();
     let page = browser.follow(&stage.authorize_path("mobile", &[])).await;
     let (csrf, action) = (page.value("csrf"), page.action());
-    let tries: Vec<_> = (0..60u8)
+    let tries: Vec<_> = (0..100u8)
         .map(|number| {
             let (stage, jar, csrf, action) = (stage.clone(), browser.jar.clone(), csrf.clone(), action.clone());
             tokio::spawn(async move {
