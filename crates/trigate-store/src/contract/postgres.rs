@@ -27,7 +27,7 @@ fn find_bin() -> Option<PathBuf> {
 }
 
 impl Cluster {
-    /// `None`, and said loudly, when PostgreSQL is not installed.
+    /// `None`, and said loudly, when PostgreSQL is not installed. The server ends with the thread that calls this.
     ///
     /// # Panics
     /// When it cannot be started, or is not installed although `TRIGATE_TEST_REQUIRE=1`.
