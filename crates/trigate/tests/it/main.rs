@@ -12,6 +12,7 @@
 mod catalogue;
 mod command_line;
 mod crash;
+mod fixture;
 mod foreign;
 mod gate_framing;
 mod gate_http;
