@@ -26,6 +26,7 @@
 //! So without an outside head, what can be changed unseen is the tail after the last checkpoint of a log that was not
 //! closed cleanly, or the same after a cut of both files to an earlier checkpoint.
 
+mod chain;
 mod checkpoint;
 mod error;
 mod folder;

@@ -5,7 +5,6 @@ use crate::{
     segments, verify,
 };
 use std::{
-    collections::HashSet,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -20,7 +19,7 @@ use trigate_core::{
     audit::{ChainHead, Completion, Connection, Record},
     id::RequestId,
     jose::{Algorithm, SigningKey},
-    port::{AuditSink, testing::StoppedClock},
+    port::{AuditSink, Mark, testing::StoppedClock},
 };
 
 const NODE: &str = "n1";
@@ -97,6 +96,19 @@ fn record(number: u64) -> Record {
 
 fn put(log: &SegmentLog, number: u64) {
     assert!(log.reserve().unwrap().write(&record(number), false));
+}
+
+fn append(log: &SegmentLog, number: u64) -> Mark {
+    log.reserve().unwrap().append(&record(number)).unwrap()
+}
+
+fn soon(done: impl Fn() -> bool) -> bool {
+    (0..300).any(|_| {
+        done() || {
+            thread::sleep(Duration::from_millis(10));
+            false
+        }
+    })
 }
 
 /// A segment's frames; the first is its header with the magic.
@@ -469,7 +481,15 @@ fn eight_threads_lose_nothing_and_the_chain_is_whole() {
     thread::scope(|scope| {
         for worker in 0..8 {
             let log = &log;
-            scope.spawn(move || (0..10_000).for_each(|number| put(log, worker * 10_000 + number)));
+            let numbers = worker * 10_000..(worker + 1) * 10_000;
+            // Half of them answer one request at a time, half sixteen.
+            scope.spawn(move || match worker % 2 {
+                0 => numbers.for_each(|number| put(log, number)),
+                _ => numbers.step_by(16).for_each(|first| {
+                    let marks: Vec<_> = (first..first + 16).map(|number| append(log, number)).collect();
+                    assert!(marks.iter().rev().all(|mark| log.flush_to(*mark)));
+                }),
+            });
         }
         // Verified while it is written.
         for _ in 0..30 {
@@ -481,13 +501,72 @@ fn eight_threads_lose_nothing_and_the_chain_is_whole() {
     assert_eq!((verified.records, verified.closed), (80_000, true));
     assert!(verified.segments > 3 && verified.checkpoints > verified.segments);
     let reader = Reader::open(bench.dir.path(), NODE, 0).unwrap().unwrap();
-    let seen: HashSet<u64> = reader
-        .map(|entry| match entry.unwrap().record().unwrap() {
-            Record::Completion(completion) => completion.bytes_out,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(seen.len(), 80_000);
+    let numbers = reader.map(|entry| match entry.unwrap().record().unwrap() {
+        Record::Completion(completion) => completion.bytes_out,
+        other => panic!("{other:?}"),
+    });
+    // Each thread's records in the order in which it appended them.
+    let mut next: Vec<u64> = (0..8).map(|worker| worker * 10_000).collect();
+    for number in numbers {
+        let next = &mut next[(number / 10_000) as usize];
+        assert_eq!(number, *next);
+        *next += 1;
+    }
+    assert!((1..=8).map(|worker| worker * 10_000).eq(next));
+}
+
+#[test]
+fn a_flush_takes_all_that_was_appended_before_and_rotation_keeps_the_order() {
+    let bench = Bench::small();
+    let log = bench.open();
+    let marks: Vec<Mark> = (0..50).map(|number| append(&log, number)).collect();
+    assert!(log.flush_to(marks[49]));
+    assert_eq!(log.head().length, 50);
+    assert!(marks.iter().all(|mark| log.flush_to(*mark)));
+    let head = log.close().unwrap();
+    let verified = bench.verify(Some(head)).unwrap();
+    assert!(verified.segments > 3);
+    let all = next_batch(bench.dir.path(), NODE, 0, 100).unwrap();
+    assert_eq!(all, (0..50).map(|number| (number, record(number))).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_nobody_waits_for_is_written_soon() {
+    let bench = Bench::new(SegmentSettings::default());
+    let log = bench.open();
+    append(&log, 0);
+    log.note(&record(1));
+    assert!(soon(|| next_batch(bench.dir.path(), NODE, 0, 9).unwrap().len() == 2));
+    assert_eq!(log.head().length, 2);
+}
+
+#[test]
+fn what_was_appended_before_a_failure_never_counts_as_written() {
+    let mut bench = Bench::new(SegmentSettings::default());
+    // The worker looks after the files when something was appended; not sooner.
+    bench.settings.sync_within = Duration::from_secs(2);
+    let log = bench.open();
+    let written = append(&log, 0);
+    assert!(log.flush_to(written));
+    let dropped = append(&log, 1);
+    log.note(&record(2));
+    let aside = bench.seg(1).with_extension("aside");
+    fs::rename(bench.seg(1), &aside).unwrap();
+    assert!(matches!(log.look_at_files(), Err(crate::AuditError::Io { .. })));
+    assert!(!log.flush_to(dropped) && log.reserve().is_none());
+    fs::rename(&aside, bench.seg(1)).unwrap();
+    assert!(soon(|| log.reserve().is_some()));
+    // The same numbers again, for other records.
+    let next = append(&log, 3);
+    assert_eq!((next.length, dropped.length), (2, 2));
+    assert!(log.flush_to(next) && log.sync_to(next));
+    assert!(!log.flush_to(dropped) && !log.sync_to(dropped), "another's record under the same number");
+    assert!(log.flush_to(written), "written before the failure");
+    assert_eq!(log.health().lost_notes, 1);
+    log.close().unwrap();
+    let all = next_batch(bench.dir.path(), NODE, 0, 9).unwrap();
+    assert_eq!(all, [(0, record(0)), (1, record(3))]);
+    bench.verify(None).unwrap();
 }
 
 #[test]
@@ -625,13 +704,23 @@ fn child_writes_until_the_disk_is_full() {
     let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_795_000_000)));
     let log = SegmentLog::open(&dir, NODE, SegmentSettings::default(), clock, Arc::new(key)).unwrap();
     if std::env::var_os("TRIGATE_AUDIT_ENDLESS").is_some() {
-        for number in 0.. {
-            assert!(log.reserve().unwrap().write(&record(number), false));
-            println!("\nanswered {number}");
+        // Seven requests are answered together.
+        for first in (0..).step_by(7) {
+            let marks: Vec<Mark> = (first..first + 7).map(|number| append(&log, number)).collect();
+            assert!(log.flush_to(marks[6]));
+            println!("\nanswered {}", first + 6);
         }
     }
     let write = |number| log.reserve().is_some_and(|slot| slot.write(&record(number), false));
-    let written = (0..1_000_000).take_while(|number| write(*number)).count() as u64;
+    let mut written = 0;
+    let dropped = loop {
+        // Three at a time: the write that fills the disk ends in the midst of one.
+        let marks: Vec<Mark> = (written..written + 3).map(|number| append(&log, number)).collect();
+        if !log.flush_to(marks[2]) {
+            break marks;
+        }
+        written += 3;
+    };
     println!("\nfull after {written}");
     assert!(log.reserve().is_none() && log.health().failure.is_some());
     assert_eq!(log.head().length, written);
@@ -652,6 +741,7 @@ fn child_writes_until_the_disk_is_full() {
     });
     assert!(waited, "room came back and nobody noticed");
     (written..written + 10).for_each(|number| assert!(write(number)));
+    assert!(!dropped.iter().any(|mark| log.flush_to(*mark)));
     log.close().unwrap();
     println!("\nwent on to {}", written + 10);
 }

@@ -15,7 +15,7 @@ use trigate_core::{
     id::TenantId,
     identity::TokenFacts,
     port::{
-        AuditSink, Clock, Fetch, FetchError, Fetched, Lookup, LookupError, Slot,
+        AuditSink, Clock, Fetch, FetchError, Fetched, Lookup, LookupError, Mark, Slot,
         testing::{SeededRng, StoppedClock},
     },
 };
@@ -28,16 +28,20 @@ const TIMES: usize = 100_000;
 struct Nowhere;
 
 impl AuditSink for Nowhere {
-    fn reserve(&self) -> Option<Box<dyn Slot>> {
-        Some(Box::new(Self))
+    fn reserve(&self) -> Option<Slot<'_>> {
+        Some(Slot::taken(self))
     }
-    fn note(&self, _: &Record) {}
-}
-
-impl Slot for Nowhere {
-    fn write(self: Box<Self>, _: &Record, _: bool) -> bool {
+    fn release(&self) {}
+    fn append(&self, _: &Record) -> Option<Mark> {
+        Some(Mark { generation: 0, length: 0 })
+    }
+    fn flush_to(&self, _: Mark) -> bool {
         true
     }
+    fn sync_to(&self, _: Mark) -> bool {
+        true
+    }
+    fn note(&self, _: &Record) {}
 }
 
 #[async_trait]

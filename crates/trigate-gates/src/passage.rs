@@ -176,7 +176,7 @@ impl<'a> Passage<'a> {
     }
 
     /// Writes the record, then lets go or refuses.
-    fn close(self, slot: Box<dyn Slot>, judged: Result<Authorized, Stop>) -> Result<Permit, Refusal> {
+    fn close(self, slot: Slot<'_>, judged: Result<Authorized, Stop>) -> Result<Permit, Refusal> {
         let exposed = exposure::find(&self);
         exposure::tell(&self, exposed.as_ref());
         let outcome = outcome::decide(self.rules, judged);

@@ -9,18 +9,59 @@ use crate::{
 use async_trait::async_trait;
 
 /// Where a gate writes its records. Called on the road: it never waits for the store.
+///
+/// A record is appended (chained, in memory) and then flushed (in the kernel's hands). Whoever answers several requests
+/// appends their records first and flushes once, to the last mark, before the first answer leaves.
 pub trait AuditSink: Send + Sync {
     /// A slot for one decision, before anything else is done. `None`: nothing may pass (503).
-    fn reserve(&self) -> Option<Box<dyn Slot>>;
-    /// A record that decides nothing (completion, connection).
+    fn reserve(&self) -> Option<Slot<'_>>;
+    /// Gives a slot back. [`Slot`] calls it.
+    fn release(&self);
+    /// Chains one record. Nobody may be answered on it before `flush_to`. `None`: it was not taken.
+    fn append(&self, record: &Record) -> Option<Mark>;
+    /// Everything up to the mark in the kernel's hands. `false`: it is not and will not be, the request must be refused.
+    fn flush_to(&self, mark: Mark) -> bool;
+    /// The same, on stable storage (sensitive routes).
+    fn sync_to(&self, mark: Mark) -> bool;
+    /// A record that decides nothing (completion, connection). Flushed with the next decision, or soon.
     fn note(&self, record: &Record);
 }
 
-/// Room for one record. When `write` returns the record is in the kernel's hands.
-pub trait Slot: Send {
-    /// `sync`: on stable storage before this returns (sensitive routes).
+/// A record's place among those that were appended. Good at the sink that gave it, and never given twice: after a
+/// failed write the chain's numbers are used again, in another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark {
+    pub generation: u64,
+    /// Records in the chain with this one.
+    pub length: u64,
+}
+
+/// Room for one record; given back when dropped.
+#[must_use]
+pub struct Slot<'a>(&'a dyn AuditSink);
+
+impl<'a> Slot<'a> {
+    /// For sinks, when they have taken the room.
+    pub const fn taken(sink: &'a dyn AuditSink) -> Self {
+        Self(sink)
+    }
+
+    /// Chains the record; see [`AuditSink::append`].
+    pub fn append(self, record: &Record) -> Option<Mark> {
+        self.0.append(record)
+    }
+
+    /// When this returns the record is in the kernel's hands, with `sync` on stable storage.
     /// `false` when it could not be written: the request must be refused.
-    fn write(self: Box<Self>, record: &Record, sync: bool) -> bool;
+    pub fn write(self, record: &Record, sync: bool) -> bool {
+        self.0.append(record).is_some_and(|mark| if sync { self.0.sync_to(mark) } else { self.0.flush_to(mark) })
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
 }
 
 /// An act as it stands in its chain.

@@ -21,7 +21,7 @@ mod store;
 mod users;
 
 pub use applications::{Applications, NewApplication};
-pub use audit::{ActFilter, Acts, AuditIndex, AuditSink, DecisionFilter, IndexedDecision, Slot, StoredAct};
+pub use audit::{ActFilter, Acts, AuditIndex, AuditSink, DecisionFilter, IndexedDecision, Mark, Slot, StoredAct};
 pub use bookkeeping::{AttemptRules, AttemptVerdict, Bookkeeping};
 pub use certificates::Certificates;
 pub use clients::Clients;

@@ -21,7 +21,7 @@ use trigate_core::{
     identity::TokenFacts,
     jose::{Algorithm, SigningKey},
     port::{
-        AuditSink, Clock, Fetch, FetchError, Fetched, Lookup, LookupError, Monotonic, Slot,
+        AuditSink, Clock, Fetch, FetchError, Fetched, Lookup, LookupError, Mark, Monotonic, Slot,
         testing::{SeededRng, StoppedClock},
     },
 };
@@ -39,35 +39,42 @@ pub struct MemoryAudit {
     pub broken: AtomicBool,
 }
 
-struct MemorySlot(Arc<MemoryAudit>);
-
-impl Drop for MemorySlot {
-    fn drop(&mut self) {
-        self.0.reserved.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Slot for MemorySlot {
-    fn write(self: Box<Self>, record: &Record, sync: bool) -> bool {
-        if self.0.broken.load(Ordering::SeqCst) {
-            return false;
-        }
-        if let Record::Decision(decision) = record {
-            self.0.records.lock().unwrap().push((decision.as_ref().clone(), sync));
-        }
-        true
-    }
-}
-
 pub struct Sink(pub Arc<MemoryAudit>);
 
 impl AuditSink for Sink {
-    fn reserve(&self) -> Option<Box<dyn Slot>> {
+    fn reserve(&self) -> Option<Slot<'_>> {
         if self.0.full.load(Ordering::SeqCst) {
             return None;
         }
         self.0.reserved.fetch_add(1, Ordering::SeqCst);
-        Some(Box::new(MemorySlot(Arc::clone(&self.0))))
+        Some(Slot::taken(self))
+    }
+
+    fn release(&self) {
+        self.0.reserved.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn append(&self, record: &Record) -> Option<Mark> {
+        let mut records = self.0.records.lock().unwrap();
+        if let Record::Decision(decision) = record
+            && !self.0.broken.load(Ordering::SeqCst)
+        {
+            records.push((decision.as_ref().clone(), false));
+        }
+        Some(Mark { generation: 0, length: records.len() as u64 })
+    }
+
+    fn flush_to(&self, _: Mark) -> bool {
+        !self.0.broken.load(Ordering::SeqCst)
+    }
+
+    fn sync_to(&self, mark: Mark) -> bool {
+        let mut records = self.0.records.lock().unwrap();
+        if let Some((_, synced)) = (mark.length as usize).checked_sub(1).and_then(|last| records.get_mut(last)) {
+            *synced = true;
+        }
+        drop(records);
+        self.flush_to(mark)
     }
 
     fn note(&self, _: &Record) {}

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use trigate_core::{
     audit::Record,
     id::TenantId,
-    port::{AuditSink, Clock, Fetch, Hasher, Monotonic, Propagation, Rng, Slot, Store, SystemStore, TenantStore},
+    port::{AuditSink, Clock, Fetch, Hasher, Mark, Monotonic, Propagation, Rng, Slot, Store, SystemStore, TenantStore},
 };
 use trigate_gates::{Gates, GatesParts, Issuers, Known, Rules};
 use trigate_issuer::{Issuer, IssuerConfig, IssuerParts, account::password::Argon2Pool};
@@ -192,8 +192,22 @@ impl Explainer for OnDemand {
 struct NoRecords;
 
 impl AuditSink for NoRecords {
-    fn reserve(&self) -> Option<Box<dyn Slot>> {
+    fn reserve(&self) -> Option<Slot<'_>> {
         None
+    }
+
+    fn release(&self) {}
+
+    fn append(&self, _: &Record) -> Option<Mark> {
+        None
+    }
+
+    fn flush_to(&self, _: Mark) -> bool {
+        false
+    }
+
+    fn sync_to(&self, _: Mark) -> bool {
+        false
     }
 
     fn note(&self, _: &Record) {}

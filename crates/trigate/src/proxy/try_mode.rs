@@ -23,7 +23,7 @@ use trigate_core::{
     credential::Digest,
     id::TenantId,
     identity::TokenFacts,
-    port::{AuditSink, Lookup, LookupError, Monotonic, Slot},
+    port::{AuditSink, Lookup, LookupError, Mark, Monotonic, Slot},
 };
 use trigate_gates::{
     Demands, Enforce, Gates, GatesParts, IssuerRule, Issuers, KeySource, Known, Pattern, RouteRule, Routes, Rules,
@@ -276,21 +276,27 @@ fn plain(text: &str) -> String {
 struct Printer(Arc<Lines>);
 
 impl AuditSink for Printer {
-    fn reserve(&self) -> Option<Box<dyn Slot>> {
-        Some(Box::new(PrintSlot(Arc::clone(&self.0))))
+    fn reserve(&self) -> Option<Slot<'_>> {
+        Some(Slot::taken(self))
+    }
+
+    fn release(&self) {}
+
+    fn append(&self, record: &Record) -> Option<Mark> {
+        self.0.print(record);
+        Some(Mark { generation: 0, length: 0 })
+    }
+
+    fn flush_to(&self, _: Mark) -> bool {
+        true
+    }
+
+    fn sync_to(&self, _: Mark) -> bool {
+        true
     }
 
     fn note(&self, record: &Record) {
         self.0.print(record);
-    }
-}
-
-struct PrintSlot(Arc<Lines>);
-
-impl Slot for PrintSlot {
-    fn write(self: Box<Self>, record: &Record, _: bool) -> bool {
-        self.0.print(record);
-        true
     }
 }
 
