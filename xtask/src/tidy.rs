@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("trigate-store", &["trigate-core"]),
     ("trigate-audit", &["trigate-core"]),
     ("trigate-outbound", &["trigate-core"]),
+    ("trigate-x509", &["trigate-core"]),
 ];
 
 /// (what may not stand in product code, where it may, why)
