@@ -20,11 +20,12 @@ pub enum Algorithm {
     PS512,
     ES256,
     ES384,
+    ES512,
     EdDSA,
 }
 
 impl Algorithm {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::RS256,
         Self::RS384,
         Self::RS512,
@@ -33,6 +34,7 @@ impl Algorithm {
         Self::PS512,
         Self::ES256,
         Self::ES384,
+        Self::ES512,
         Self::EdDSA,
     ];
 
@@ -48,6 +50,7 @@ impl Algorithm {
             Self::PS512 => "PS512",
             Self::ES256 => "ES256",
             Self::ES384 => "ES384",
+            Self::ES512 => "ES512",
             Self::EdDSA => "EdDSA",
         }
     }
@@ -62,6 +65,7 @@ impl Algorithm {
             Self::PS512 => Family::Rsa(&signature::RSA_PSS_2048_8192_SHA512, &signature::RSA_PSS_SHA512),
             Self::ES256 => Family::Ec(Curve::P256),
             Self::ES384 => Family::Ec(Curve::P384),
+            Self::ES512 => Family::Ec(Curve::P521),
             Self::EdDSA => Family::Ed25519,
         }
     }
@@ -94,6 +98,7 @@ pub(super) enum Family {
 pub(super) enum Curve {
     P256,
     P384,
+    P521,
 }
 
 impl Curve {
@@ -101,6 +106,7 @@ impl Curve {
         match self {
             Self::P256 => "P-256",
             Self::P384 => "P-384",
+            Self::P521 => "P-521",
         }
     }
 
@@ -109,6 +115,7 @@ impl Curve {
         match self {
             Self::P256 => 32,
             Self::P384 => 48,
+            Self::P521 => 66,
         }
     }
 
@@ -116,6 +123,7 @@ impl Curve {
         match self {
             Self::P256 => Algorithm::ES256,
             Self::P384 => Algorithm::ES384,
+            Self::P521 => Algorithm::ES512,
         }
     }
 
@@ -123,6 +131,7 @@ impl Curve {
         match self {
             Self::P256 => &signature::ECDSA_P256_SHA256_FIXED,
             Self::P384 => &signature::ECDSA_P384_SHA384_FIXED,
+            Self::P521 => &signature::ECDSA_P521_SHA512_FIXED,
         }
     }
 
@@ -130,6 +139,7 @@ impl Curve {
         match self {
             Self::P256 => &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
             Self::P384 => &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+            Self::P521 => &signature::ECDSA_P521_SHA512_FIXED_SIGNING,
         }
     }
 }

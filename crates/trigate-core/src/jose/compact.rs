@@ -103,12 +103,26 @@ impl<'a> Compact<'a> {
     /// # Errors
     /// `AlgorithmMismatch`, `SignatureInvalid`, or what is wrong with the payload's form.
     pub fn verify(&self, key: &VerifyingKey) -> Result<Payload, JoseError> {
+        self.check_signature(key)?;
+        self.decoded().map(Payload)
+    }
+
+    /// The question of JWS alone: did `key` sign these bytes, whatever they are? Claims are read from [`Self::verify`].
+    ///
+    /// # Errors
+    /// `AlgorithmMismatch`, `SignatureInvalid`, `Base64`.
+    // RFC 7515 §5.2
+    pub fn verify_bytes(&self, key: &VerifyingKey) -> Result<Vec<u8>, JoseError> {
+        self.check_signature(key)?;
+        base64url_decode(self.payload_text.as_bytes())
+    }
+
+    fn check_signature(&self, key: &VerifyingKey) -> Result<(), JoseError> {
         // RFC 8725 §3.1: the header must agree with the key, and cannot change what the key is used for.
         if self.algorithm != key.algorithm() {
             return Err(JoseError::AlgorithmMismatch);
         }
-        key.verify(self.signing_input.as_bytes(), &self.signature)?;
-        self.decoded().map(Payload)
+        key.verify(self.signing_input.as_bytes(), &self.signature)
     }
 
     fn decoded(&self) -> Result<Arc<Decoded>, JoseError> {
@@ -171,12 +185,12 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// Exactly three non-empty parts; a JWE has five, an unsecured JWT an empty third. At most three dots are looked at,
-/// however many there are. // RFC 7515 §5.2 step 1, RFC 7519 §6
+/// Exactly three parts; a JWE has five, an unsecured JWT an empty third. At most three dots are looked at, however many
+/// there are. (A JWS may sign nothing, RFC 7515 §5.2; no claims set is empty.) // RFC 7515 §5.2 step 1, RFC 7519 §6
 fn split(token: &str) -> Result<(&str, &str, &str, &str), JoseError> {
     let (header, rest) = token.split_once('.').ok_or(JoseError::NotThreeParts)?;
     let (payload, signature) = rest.split_once('.').ok_or(JoseError::NotThreeParts)?;
-    if header.is_empty() || payload.is_empty() || signature.is_empty() || signature.contains('.') {
+    if header.is_empty() || signature.is_empty() || signature.contains('.') {
         return Err(JoseError::NotThreeParts);
     }
     let signing_input = token.get(..header.len() + 1 + payload.len()).ok_or(JoseError::NotThreeParts)?;

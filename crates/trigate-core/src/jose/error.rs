@@ -9,7 +9,7 @@ pub enum JoseError {
     TokenTooLong,
     #[error("the token's header is longer than allowed")]
     HeaderTooLong,
-    #[error("the token is not three non-empty parts")]
+    #[error("the token is not three parts, the first and the last not empty")]
     NotThreeParts,
     #[error("a part is not canonical unpadded base64url")]
     Base64,

@@ -98,8 +98,12 @@ impl VerifyingKey {
         Value::Object(jwk)
     }
 
-    /// Is it a signature of `message` by this key under this algorithm? No parsing, no allocation of ours.
-    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), JoseError> {
+    /// Is it a signature of `message` by this key under this algorithm, in the form that JWS has? No parsing, no
+    /// allocation of ours.
+    ///
+    /// # Errors
+    /// `SignatureInvalid`.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), JoseError> {
         // The exact length, so that no second encoding of one signature passes: DER for ECDSA, padded or
         // shortened RSA. // RFC 7518 §3.4, RFC 8017 §8.2.2 step 1, RFC 8032 §5.1.7
         if signature.len() != self.signature_bytes {
@@ -200,6 +204,7 @@ impl Material {
             "EC" => match text("crv")? {
                 "P-256" => Self::ec(Curve::P256, bytes("x")?, bytes("y")?),
                 "P-384" => Self::ec(Curve::P384, bytes("x")?, bytes("y")?),
+                "P-521" => Self::ec(Curve::P521, bytes("x")?, bytes("y")?),
                 _ => Err(JoseError::KeyTypeUnsupported),
             },
             "OKP" => match text("crv")? {
@@ -224,6 +229,9 @@ impl Material {
         // RFC 7518 §3.3: 2048 bits or more; above 8192 one verification costs milliseconds.
         let bits = n.len().saturating_mul(8).saturating_sub(n_first.leading_zeros() as usize);
         if !(2048..=8192).contains(&bits) || n_last % 2 == 0 {
+            return Err(JoseError::KeyWeak);
+        }
+        if super::roca::is_marked(&n) {
             return Err(JoseError::KeyWeak);
         }
         // e = 1 verifies anything, an even e is no RSA, a huge e is an attack on our time.

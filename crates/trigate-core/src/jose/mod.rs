@@ -14,6 +14,7 @@ mod compact;
 mod error;
 mod jwk;
 mod jwks;
+mod roca;
 mod signing;
 pub mod strict_json;
 #[cfg(test)]

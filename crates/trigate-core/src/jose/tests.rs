@@ -736,7 +736,6 @@ fn t21_only_three_parts_are_a_token() {
         "..".to_owned(),
         header.to_owned(),
         format!("{header}.{payload}"),
-        format!("{header}..{signature}"),
         format!(".{payload}.{signature}"),
         format!("{token}."),
         format!(".{token}"),
@@ -747,6 +746,7 @@ fn t21_only_three_parts_are_a_token() {
     ] {
         refused(&text, &ES256, JoseError::NotThreeParts);
     }
+    refused(&format!("{header}..{signature}"), &ES256, JoseError::SignatureInvalid);
     // Compact and JSON at once (CVE-2022-39227).
     let both = format!(r#"{{"x":"{header}.{payload}.{signature}","payload":"e30"}}"#);
     refused(&both, &ES256, JoseError::Base64);
@@ -807,7 +807,7 @@ fn t24_oversized_tokens_are_refused_early() {
 fn t25_payloads_that_are_no_strict_object_are_refused() {
     let header = base64url(br#"{"alg":"EdDSA"}"#);
     let signature = base64url(&EDDSA.sign_bytes(format!("{header}.").as_bytes()).unwrap());
-    refused(&format!("{header}..{signature}"), &EDDSA, JoseError::NotThreeParts);
+    refused(&format!("{header}..{signature}"), &EDDSA, JoseError::JsonNotObject);
     for (payload, why) in [
         (&b"[]"[..], JoseError::JsonNotObject),
         (b"null", JoseError::JsonNotObject),
