@@ -29,7 +29,7 @@ use crate::{
 };
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -132,6 +132,17 @@ impl Server {
             extras,
             upstream_tls: upstream_tls()?,
         };
+        running_tasks.push(tokio::spawn(crate::proxy::check_health(
+            Arc::clone(&reload.road),
+            Arc::clone(&road.upstream_tls),
+            Arc::clone(&machine.clock),
+            stop.clone(),
+        )));
+        running_tasks.push(tokio::spawn(reload::watch_files(
+            Arc::clone(&reload),
+            Arc::clone(&base.metrics),
+            stop.clone(),
+        )));
         let addresses = sockets.addresses();
         let inside = InsideParts {
             gates,
@@ -183,8 +194,7 @@ impl Running {
     /// Takes the file's new contents into force, whole or not at all; the listeners' addresses stay.
     pub fn reload(&self) -> Result<(), String> {
         let outcome = self.reload.again();
-        let counter = if outcome.is_ok() { &self.metrics.reloads } else { &self.metrics.reloads_failed };
-        counter.fetch_add(1, Ordering::Relaxed);
+        reload::count(&self.metrics, &outcome);
         outcome
     }
 

@@ -91,6 +91,7 @@ pub fn check(file: &File, text: &str) -> Vec<Finding> {
     check.check_same_routes();
     check.check_machines();
     check.check_mtls();
+    check.check_tls();
     check.findings.sort_by_key(|finding| finding.line);
     check.findings
 }
@@ -120,6 +121,8 @@ impl Check<'_> {
             .into_iter()
             .filter(|(_, address)| !address.ip().is_loopback())
             .collect();
+        // With a certificate of its own the gate speaks TLS.
+        let open = open.into_iter().filter(|(name, _)| *name != "gate" || self.file.tls.is_empty()).collect::<Vec<_>>();
         if !server.insecure_http {
             for (name, address) in open {
                 let line = self.line(&[Step::Key("server"), Step::Key(name)]);
@@ -350,10 +353,10 @@ impl Check<'_> {
     }
 
     fn check_upstreams(&mut self) {
-        for (name, url) in &self.file.upstreams {
-            if let Err(why) = crate::proxy::UpstreamUrl::parse(url) {
-                let line = self.line(&[Step::Key("upstreams"), Step::Key(name)]);
-                self.refuse(line, format!("upstream `{name}` = `{url}`: {why}"), vec![]);
+        for (name, upstream) in &self.file.upstreams {
+            if let Err((field, why)) = upstream.check() {
+                let line = self.line(&[Step::Key("upstreams"), Step::Key(name), Step::Key(field)]);
+                self.refuse(line, format!("upstream `{name}`: {why}"), vec![]);
             }
         }
     }
@@ -530,6 +533,23 @@ impl Check<'_> {
             let head = self.line(&[Step::Key("machine"), Step::Index(index)]);
             if let Err(why) = super::rules::check_machine(machine) {
                 self.refuse(head, why, vec![]);
+            }
+        }
+    }
+
+    fn check_tls(&mut self) {
+        for (index, tls) in self.file.tls.iter().enumerate() {
+            let head = self.line(&[Step::Key("tls"), Step::Index(index)]);
+            if tls.certificate.is_empty() || tls.key.is_empty() {
+                let remedy = below(head, "certificate = \"api.pem\"\nkey = \"api.key\"", "to name its two files");
+                self.refuse(head, "`[[tls]]` needs `certificate` and `key`", vec![remedy]);
+            }
+            for name in tls.names.iter() {
+                let plain = name.strip_prefix("*.").unwrap_or(name);
+                if plain.contains(':') || crate::edge::authority::Authority::parse(plain).is_err() {
+                    let line = self.line(&[Step::Key("tls"), Step::Index(index), Step::Key("names")]);
+                    self.refuse(line, format!("`{name}` is no host name"), vec![]);
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What may stand in `trigate.toml`? The words of the file, field by field; what they mean together is judged in
 //! `check.rs`. Unknown fields are refused: a misspelt safeguard is no safeguard.
 
+use super::{tls::Tls, upstreams::Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -18,9 +19,9 @@ pub struct File {
     /// Rate limits by name: `pro = "1000/hour"`. Applications are put on a plan.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub plans: BTreeMap<String, String>,
-    /// The APIs behind the gate by name: `orders = "http://127.0.0.1:3000"`.
+    /// The APIs behind the gate by name: `orders = "http://127.0.0.1:3000"`, or a table `[upstreams.orders]`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub upstreams: BTreeMap<String, String>,
+    pub upstreams: BTreeMap<String, Upstream>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<Route>,
     /// Which client certificates are which machines.
@@ -28,6 +29,9 @@ pub struct File {
     pub machine: Vec<Machine>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtls: Option<Mtls>,
+    /// Certificates of the gate's own listener.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls: Vec<Tls>,
     pub limits: Limits,
 }
 
@@ -340,10 +344,14 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one address.
     pub connections_per_address: usize,
+    /// Requests whose answer has not begun; more are answered 503 at once.
+    pub requests: usize,
     /// Seconds to open a connection to an upstream.
     pub connect_s: u64,
     /// Seconds until an upstream's response head.
     pub response_s: u64,
+    /// Seconds that a response's body or a WebSocket may be silent.
+    pub idle_s: u64,
     /// Idle connections kept to each upstream, per thread.
     pub idle_per_upstream: usize,
     /// Seconds that a stopping server waits for requests in flight.
@@ -361,8 +369,10 @@ impl Default for Limits {
             headers: 100,
             connections: 20_000,
             connections_per_address: 4_000,
+            requests: 10_000,
             connect_s: 5,
             response_s: 60,
+            idle_s: 300,
             idle_per_upstream: 256,
             drain_s: 10,
         }
@@ -417,6 +427,6 @@ impl<'de> Deserialize<'de> for Words {
     }
 }
 
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !value
 }

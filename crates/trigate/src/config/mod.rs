@@ -7,12 +7,16 @@ mod place;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod upstreams;
 
 pub use check::{ANY_AUDIENCE, Finding, MAX_FOREIGN_LIFE_S, Remedy, Report};
 pub use file::{
     Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Mtls, Route, Server, TrustedIssuer, WithoutLease, Words,
 };
 pub use rules::{JWKS, Urls, desk_rules, issuer_rules, road_rules};
+pub use tls::Tls;
+pub use upstreams::{Eject, Health, Table as UpstreamTable, Upstream};
 
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;

@@ -124,9 +124,19 @@ fn the_report_prints_file_line_and_remedy() {
 fn the_schema_names_every_section_and_refuses_others() {
     let schema = schema();
     assert_eq!(schema["additionalProperties"], false);
-    for name in
-        ["server", "issuer", "desk", "trusted_issuer", "plans", "upstreams", "route", "machine", "mtls", "limits"]
-    {
+    for name in [
+        "server",
+        "issuer",
+        "desk",
+        "trusted_issuer",
+        "plans",
+        "upstreams",
+        "route",
+        "machine",
+        "mtls",
+        "tls",
+        "limits",
+    ] {
         assert!(schema["properties"].get(name).is_some(), "{name}");
     }
 }

@@ -17,7 +17,7 @@ use tokio::{net::TcpStream, sync::watch, task::spawn_local, time::sleep};
 #[derive(Clone)]
 pub enum Mode {
     Plain,
-    /// TLS with optional client certificates; read anew at each handshake.
+    /// TLS; the configuration is read anew at each handshake.
     Tls(tls::Current),
 }
 

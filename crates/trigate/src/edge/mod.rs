@@ -11,6 +11,7 @@ pub mod tls;
 mod watched;
 
 pub use accept::{Core, Mode, accept};
+pub use connection::Local;
 pub use records::Recorder;
 
 use bytes::Bytes;
@@ -55,6 +56,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Per core and address.
     pub connections_per_address: usize,
+    /// Requests of one core and listener whose answer has not begun.
+    pub requests: usize,
     pub drain: Duration,
 }
 
@@ -71,6 +74,7 @@ impl Bounds {
             headers: limits.headers.max(1),
             connections: share(limits.connections.min(affordable_connections())),
             connections_per_address: share(limits.connections_per_address),
+            requests: share(limits.requests),
             drain: Duration::from_secs(limits.drain_s),
         })
     }

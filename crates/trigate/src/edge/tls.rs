@@ -1,13 +1,22 @@
-//! Who holds which certificate? The handshake of the mTLS listener. A certificate is optional here, so that its absence
-//! is a 401 with a record; one that came must be good, or the handshake ends. All rustls types live in this file.
+//! Who holds which certificate? The handshakes of both listeners. The gate's own certificates are chosen by the name that
+//! the client asks for. On the mTLS listener a client's certificate is optional, so that its absence is a 401 with a
+//! record; one that came must be good, or the handshake ends.
 
 use arc_swap::ArcSwap;
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
-    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
+    sign::CertifiedKey,
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use trigate_core::{Timestamp, credential::Digest};
@@ -32,8 +41,7 @@ pub fn load(ca: &Path, certificate: &Path, key: &Path) -> Result<ServerConfig, T
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = verifier(ca, Arc::clone(&provider))?;
     let chain = certificates(certificate)?;
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| TlsError::Unreadable(key.display().to_string(), error.to_string()))?;
+    let key = private_key(key)?;
     let server = |error: rustls::Error| TlsError::Server(error.to_string());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -46,6 +54,86 @@ pub fn load(ca: &Path, certificate: &Path, key: &Path) -> Result<ServerConfig, T
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// A certificate of the gate, with the host names that it is for; none: those that it names itself.
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub names: Vec<String>,
+}
+
+/// The configuration of a listener that asks nobody for a certificate. An error leaves the one in force untouched.
+pub fn load_open(identities: &[Identity]) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let resolver = ByName::load(identities, &provider)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|error| TlsError::Server(error.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(resolver));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Certificates by the names they are for.
+#[derive(Debug)]
+pub struct ByName {
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    /// By what follows the first label.
+    below: HashMap<String, Arc<CertifiedKey>>,
+    first: Arc<CertifiedKey>,
+}
+
+impl ByName {
+    pub fn load(identities: &[Identity], provider: &rustls::crypto::CryptoProvider) -> Result<Self, TlsError> {
+        let mut first = None;
+        let (mut exact, mut below) = (HashMap::new(), HashMap::new());
+        for identity in identities {
+            let chain = certificates(&identity.certificate)?;
+            let names = if identity.names.is_empty() { names_of(chain.first()) } else { identity.names.clone() };
+            let key = CertifiedKey::from_der(chain, private_key(&identity.key)?, provider)
+                .map_err(|error| TlsError::Server(format!("`{}`: {error}", identity.certificate.display())))?;
+            let key = Arc::new(key);
+            for name in names.iter().map(|name| name.to_ascii_lowercase()) {
+                let (names, name) = match name.strip_prefix("*.") {
+                    Some(rest) => (&mut below, rest.to_owned()),
+                    None => (&mut exact, name),
+                };
+                names.entry(name).or_insert_with(|| Arc::clone(&key));
+            }
+            first.get_or_insert(key);
+        }
+        let first = first.ok_or_else(|| TlsError::Server("no certificate is configured".to_owned()))?;
+        Ok(Self { exact, below, first })
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        self.exact.get(&name).or_else(|| self.below.get(name.split_once('.')?.1))
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let found = hello.server_name().and_then(|name| self.find(name));
+        Some(Arc::clone(found.unwrap_or(&self.first)))
+    }
+}
+
+fn names_of(certificate: Option<&CertificateDer<'_>>) -> Vec<String> {
+    let Some(Ok((_, certificate))) = certificate.map(|der| X509Certificate::from_der(der)) else { return vec![] };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return vec![] };
+    let dns = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(dns) => Some((*dns).to_owned()),
+        _ => None,
+    });
+    dns.collect()
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| TlsError::Unreadable(path.display().to_string(), error.to_string()))
 }
 
 fn verifier(ca: &Path, provider: Arc<rustls::crypto::CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {

@@ -19,6 +19,10 @@ pub enum Problem {
     BodyBroken,
     BadGateway,
     GatewayTimeout,
+    /// No address of the API is well, or all have enough to do.
+    Unavailable,
+    /// This core has enough to do.
+    Overloaded,
 }
 
 impl Problem {
@@ -37,6 +41,10 @@ impl Problem {
             Self::GatewayTimeout => {
                 (StatusCode::GATEWAY_TIMEOUT, "gateway timeout", "the API behind the gate did not answer in time")
             }
+            Self::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the API behind the gate cannot take requests now")
+            }
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "the gate has too much to do"),
         }
     }
 
@@ -46,7 +54,7 @@ impl Problem {
 
     /// Whether the connection must end: what follows on it cannot be trusted to be a request.
     const fn closes(self) -> bool {
-        !matches!(self, Self::NotFound | Self::BadGateway | Self::GatewayTimeout)
+        !matches!(self, Self::NotFound | Self::BadGateway | Self::GatewayTimeout | Self::Unavailable | Self::Overloaded)
     }
 
     pub fn answer(self, request: Option<&RequestId>, http1: bool) -> Response<Answer> {
@@ -59,6 +67,9 @@ impl Problem {
         let mut response = json(status, "application/problem+json", body.to_string());
         if let Some(request) = request {
             put_request_id(&mut response, request);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if http1 && self.closes() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -1,7 +1,7 @@
 //! How much goes through, and did it arrive whole? Bodies are streamed, counted, capped and timed; the completion
 //! record is written when the response's body ends, however it ends.
 
-use super::upstream::Lease;
+use super::upstream::Held;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -200,15 +200,15 @@ impl Body for Answer {
 /// A response's body on its way to the client.
 pub struct CarriedOut {
     pub body: Incoming,
-    pub lease: Lease,
+    pub held: Held,
     /// Written when this is dropped.
     pub ending: Ending,
     failed: bool,
 }
 
 impl CarriedOut {
-    pub fn new(body: Incoming, lease: Lease, ending: Ending) -> Box<Self> {
-        let mut this = Box::new(Self { body, lease, ending, failed: false });
+    pub fn new(body: Incoming, held: Held, ending: Ending) -> Box<Self> {
+        let mut this = Box::new(Self { body, held, ending, failed: false });
         this.settle();
         this
     }
@@ -235,7 +235,7 @@ impl CarriedOut {
         if self.ending.whole || self.body.is_end_stream() {
             self.ending.whole = true;
             if !self.failed && self.ending.flow.in_ended.get() && self.ending.flow.cut.get().is_none() {
-                self.lease.give_back();
+                self.held.done();
             }
         }
     }

@@ -16,4 +16,6 @@ pub use body::{Answer, PaceRule};
 pub use explain::explain;
 pub use inside::{Guarded, Inside};
 pub use road::{Extras, NoExtras, Road, RoadConfig, RoadParts};
-pub use upstream::{Pool, UpstreamBounds, UpstreamUrl};
+pub use upstream::{
+    Ejection, HealthRule, Pool, TlsSettings, Upstream, UpstreamBounds, UpstreamUrl, carry_over, check_health,
+};

@@ -4,7 +4,7 @@ use super::{
     answer::{Problem, json, put_request_id},
     body::{Answer, CarriedIn, CarriedOut, Cut, Ending, Flow, PaceRule},
     cors,
-    upstream::{Pool, UpstreamBounds, UpstreamError, UpstreamUrl},
+    upstream::{Carrier, Failed, Held, Pool, Tried, Upstream, UpstreamError, UpstreamUrl},
 };
 use crate::{
     edge::{Connection, Handler, Recorder, authority::Authority, head},
@@ -13,7 +13,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
 use hyper::body::{Body, Incoming};
-use std::{collections::HashMap, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
+use std::{cell::Cell, collections::HashMap, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 use trigate_core::{
     audit::Outcome,
     id::RequestId,
@@ -24,8 +24,7 @@ use trigate_gates::{Gates, Permit, Refusal, RouteKind, Rules};
 /// What a reload swaps. A request holds one to its end.
 pub struct RoadConfig {
     pub rules: Arc<Rules>,
-    pub upstreams: HashMap<String, UpstreamUrl>,
-    pub bounds: UpstreamBounds,
+    pub upstreams: HashMap<String, Arc<Upstream>>,
     pub pace: PaceRule,
 }
 
@@ -68,11 +67,32 @@ pub struct Road {
     parts: RoadParts,
     pool: Rc<Pool>,
     recorder: Rc<Recorder>,
+    /// Requests whose answer has not begun, and how many may be.
+    in_work: Rc<Cell<usize>>,
+    most: usize,
 }
 
 impl Road {
-    pub fn new(parts: RoadParts, pool: Rc<Pool>, recorder: Rc<Recorder>) -> Rc<Self> {
-        Rc::new(Self { parts, pool, recorder })
+    pub fn new(parts: RoadParts, pool: Rc<Pool>, recorder: Rc<Recorder>, most: usize) -> Rc<Self> {
+        Rc::new(Self { parts, pool, recorder, in_work: Rc::default(), most })
+    }
+
+    /// `None`: this core has enough to do, and says so before it costs anything (R15).
+    fn begin(&self) -> Option<InWork> {
+        let now = self.in_work.get();
+        if now >= self.most {
+            return None;
+        }
+        self.in_work.set(now + 1);
+        Some(InWork(Rc::clone(&self.in_work)))
+    }
+}
+
+struct InWork(Rc<Cell<usize>>);
+
+impl Drop for InWork {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
@@ -83,6 +103,10 @@ impl Handler for Road {
         let started = self.parts.clock.monotonic();
         let config = self.parts.current.load_full();
         let (head, body) = request.into_parts();
+        let Some(_in_work) = self.begin() else {
+            self.recorder.refused(connection.peer.ip(), "limit.requests", "too many requests are in work");
+            return Problem::Overloaded.answer(None, is_http1(&head));
+        };
         let host = match self.check_head(&head, connection.peer.ip()) {
             Ok(authority) => authority.host,
             Err(problem) => return problem.answer(None, is_http1(&head)),
@@ -210,10 +234,10 @@ impl Road {
         let flow = Rc::new(Flow::default());
         let mut ending = self.ending(&passage, &flow);
         let problem = match self.call(&passage, body, &flow).await {
-            Ok((response, lease)) => {
+            Ok((response, held)) => {
                 let (parts, body) = response.into_parts();
                 ending.status = parts.status.as_u16();
-                let mut response = Response::new(Answer::Carried(CarriedOut::new(body, lease, ending)));
+                let mut response = Response::new(Answer::Carried(CarriedOut::new(body, held, ending)));
                 *response.status_mut() = parts.status;
                 *response.headers_mut() = answer_headers(parts.headers);
                 self.dress(&passage, &mut response);
@@ -256,7 +280,7 @@ impl Road {
         passage: &Passage,
         body: Incoming,
         flow: &Rc<Flow>,
-    ) -> Result<(Response<Incoming>, super::upstream::Lease), Problem> {
+    ) -> Result<(Response<Incoming>, Held), Problem> {
         let route = passage.permit.route();
         let upstream = passage.config.upstreams.get(&route.upstream).ok_or(Problem::BadGateway)?;
         if body.size_hint().lower() > route.max_body_bytes {
@@ -267,13 +291,55 @@ impl Road {
         } else {
             None
         };
-        let make = |body: CarriedIn| upstream_request(passage, upstream, assertion.clone(), body);
         let repeatable = body.is_end_stream() && passage.head.method.is_safe();
-        let carried = CarriedIn::new(body, Rc::clone(flow), route.max_body_bytes, passage.config.pace);
-        let request = make(carried).ok_or(Problem::BadGateway)?;
-        let again = || repeatable.then(|| make(CarriedIn::none(Rc::clone(flow)))).flatten();
-        let called = self.pool.send(upstream, passage.config.bounds, request, again).await;
-        called.map_err(|error| self.explain(passage, upstream, flow, &error))
+        let mut carried = CarriedIn::new(body, Rc::clone(flow), route.max_body_bytes, passage.config.pace);
+        let mut tried = Tried::default();
+        loop {
+            let now = self.parts.clock.monotonic();
+            let Some((index, target, busy)) = upstream.choose(now, tried) else {
+                tracing::warn!(request = %passage.permit.request_id(), route = %route.name, upstream = %upstream.name, "no address is well");
+                return Err(Problem::Unavailable);
+            };
+            let make = |body| upstream_request(passage, &target.url, assertion.clone(), body);
+            let again = || repeatable.then(|| make(CarriedIn::none(Rc::clone(flow)))).flatten();
+            let request = make(carried).ok_or(Problem::BadGateway)?;
+            let Failed { error, unsent } = match self.send(upstream, &target.url, request, again).await {
+                Ok((response, lease)) => {
+                    upstream.succeeded(target);
+                    return Ok((response, Held { lease, busy }));
+                }
+                Err(failed) => failed,
+            };
+            if flow.cut.get().is_none() && !matches!(error, UpstreamError::Full) {
+                upstream.failed(target, self.parts.clock.monotonic());
+            }
+            let problem = self.explain(passage, &target.url, flow, &error);
+            tried.add(index);
+            // What was not sent goes to the next address, and so does what may be sent twice, once the connection broke.
+            carried = match unsent {
+                Some(unsent) => unsent.into_body(),
+                None if repeatable && matches!(error, UpstreamError::Broken(_)) => CarriedIn::none(Rc::clone(flow)),
+                None => return Err(problem),
+            };
+            if upstream.targets.len() == tried.count() {
+                return Err(problem);
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        upstream: &Upstream,
+        url: &UpstreamUrl,
+        request: Request<CarriedIn>,
+        again: impl Fn() -> Option<Request<CarriedIn>>,
+    ) -> Result<(Response<Incoming>, Carrier), Failed> {
+        if url.http2 {
+            let sent = self.pool.http2.send(url, upstream.bounds, request, again).await;
+            return sent.map(|(response, stream)| (response, Carrier::Http2(stream)));
+        }
+        let sent = self.pool.send(url, upstream.bounds, request, again).await;
+        sent.map(|(response, lease)| (response, Carrier::Http1(lease)))
     }
 
     fn explain(&self, passage: &Passage, upstream: &UpstreamUrl, flow: &Flow, error: &UpstreamError) -> Problem {
@@ -287,7 +353,8 @@ impl Road {
         tracing::warn!(request = %passage.permit.request_id(), route = %passage.permit.route().name, %upstream, %error, "the API did not answer");
         match error {
             UpstreamError::Slow(_) => Problem::GatewayTimeout,
-            _ => Problem::BadGateway,
+            UpstreamError::Full => Problem::Unavailable,
+            UpstreamError::Connect(_) | UpstreamError::Broken(_) => Problem::BadGateway,
         }
     }
 }
@@ -299,13 +366,22 @@ fn upstream_request(
     assertion: Option<String>,
     body: CarriedIn,
 ) -> Option<Request<CarriedIn>> {
-    let mut target = format!("{}{}", upstream.prefix, passage.permit.path().as_str());
+    let origin = if upstream.http2 { upstream.origin() } else { String::new() };
+    let mut target = format!("{origin}{}{}", upstream.prefix, passage.permit.path().as_str());
     if let Some(query) = passage.head.uri.query() {
         target.push('?');
         target.push_str(query);
     }
     let mut headers = passage.permit.forwarded_headers(&passage.head.headers, assertion);
-    headers.insert(header::HOST, HeaderValue::from_str(&upstream.host_header()).ok()?);
+    if upstream.http2 {
+        // RFC 9113 §8.3.1: the target names the host.
+        headers.remove(header::HOST);
+        if wants_trailers(&passage.head.headers) {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+    } else {
+        headers.insert(header::HOST, HeaderValue::from_str(&upstream.host_header()).ok()?);
+    }
     // The framing towards the API is hyper's, made from the body that is really sent.
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::TRANSFER_ENCODING);
@@ -314,9 +390,19 @@ fn upstream_request(
     let mut request = Request::new(body);
     *request.method_mut() = passage.head.method.clone();
     *request.uri_mut() = target.parse::<Uri>().ok()?;
-    *request.version_mut() = Version::HTTP_11;
+    *request.version_mut() = if upstream.http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     *request.headers_mut() = headers;
     Some(request)
+}
+
+/// RFC 9110 §10.1.4
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -3,9 +3,9 @@
 
 use crate::{
     config::Limits,
-    edge::{Bounds, listen},
+    edge::{Bounds, Mode, listen},
     metrics::Metrics,
-    proxy::{NoExtras, RoadConfig, RoadParts, UpstreamUrl},
+    proxy::{NoExtras, RoadConfig, RoadParts, Upstream, UpstreamUrl},
     tasks::{self, DeskFetch},
     wiring::{Machine, StartError, loopback, on_core, pace, serve_road, upstream_bounds, upstream_tls},
 };
@@ -109,10 +109,10 @@ pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
         on_exposed: None,
     });
     let limits = Limits::default();
+    let upstream = Upstream::single(UPSTREAM, upstream, upstream_bounds(&limits));
     let config = RoadConfig {
         rules,
-        upstreams: HashMap::from([(UPSTREAM.to_owned(), upstream)]),
-        bounds: upstream_bounds(&limits),
+        upstreams: HashMap::from([(UPSTREAM.to_owned(), Arc::new(upstream))]),
         pace: pace(&limits),
     };
     let parts = RoadParts {
@@ -132,7 +132,7 @@ pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
         let (parts, bounds, stop) = (parts.clone(), Arc::clone(&bounds), stop.clone());
         std::thread::Builder::new()
             .name("road".into())
-            .spawn(move || on_core(serve_road(parts, socket, None, bounds, stop)))
+            .spawn(move || on_core(serve_road(parts, (socket, Mode::Plain), None, bounds, stop)))
     });
     let threads = threads.collect::<Result<Vec<_>, _>>().map_err(|error| StartError(error.to_string()))?;
     Ok(Trying { address: listening.address, stop: sender, threads })

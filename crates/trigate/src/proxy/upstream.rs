@@ -1,10 +1,20 @@
 //! Which connection carries it to the API? One pool of HTTP/1.1 connections per core: no lock, no other core's socket.
 
+mod balance;
+mod dial;
+mod health;
+mod http2;
+mod tls;
+
+pub use balance::{Busy, Ejection, HealthRule, Target, Tried, Upstream, carry_over};
+pub use health::check_health;
+pub use tls::{TlsClient, TlsSettings};
+
+use self::{dial::dial, http2::Http2};
 use super::body::CarriedIn;
 use http::{Request, Response, Uri};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use std::{
     cell::RefCell,
     collections::HashMap,
@@ -13,7 +23,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpStream, task::spawn_local, time::timeout};
+use tokio::{task::spawn_local, time::timeout};
 use trigate_core::port::{Clock, Monotonic};
 
 /// Where an API is.
@@ -24,15 +34,20 @@ pub struct UpstreamUrl {
     pub port: u16,
     /// Put before every path; empty, or without a slash at its end.
     pub prefix: String,
+    /// Spoken to in HTTP/2: `h2c://`, or `https://` where the configuration says so.
+    pub http2: bool,
+    /// Where it has TLS settings of its own. Part of what makes connections alike.
+    pub client: Option<Arc<TlsClient>>,
 }
 
 impl UpstreamUrl {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let uri: Uri = text.parse().map_err(|_| "it is no URL")?;
-        let tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err("it begins with `http://` or `https://`"),
+        let (tls, http2) = match uri.scheme_str() {
+            Some("http") => (false, false),
+            Some("h2c") => (false, true),
+            Some("https") => (true, false),
+            _ => return Err("it begins with `http://`, `https://` or `h2c://`"),
         };
         let authority = uri.authority().ok_or("it names no host")?;
         if authority.as_str().contains('@') {
@@ -46,7 +61,12 @@ impl UpstreamUrl {
             return Err("its path has an ambiguous spelling");
         }
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Self { tls, host: authority.host().to_owned(), port, prefix })
+        Ok(Self { tls, host: authority.host().to_owned(), port, prefix, http2, client: None })
+    }
+
+    /// Scheme and authority, as HTTP/2 carries them.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.host_header())
     }
 
     /// The `Host` that the API reads.
@@ -61,7 +81,12 @@ impl UpstreamUrl {
 
 impl fmt::Display for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", if self.tls { "https" } else { "http" }, self.host_header(), self.prefix)
+        let scheme = match (self.tls, self.http2) {
+            (true, _) => "https",
+            (false, true) => "h2c",
+            (false, false) => "http",
+        };
+        write!(f, "{scheme}://{}{}", self.host_header(), self.prefix)
     }
 }
 
@@ -70,7 +95,12 @@ impl fmt::Display for UpstreamUrl {
 pub struct UpstreamBounds {
     pub connect: Duration,
     pub response: Duration,
+    /// A response's body that is silent for so long is cut.
+    pub silence: Duration,
+    /// Idle HTTP/1.1 connections kept.
     pub idle: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: usize,
 }
 
 /// Why the API did not answer.
@@ -82,6 +112,27 @@ pub enum UpstreamError {
     Slow(&'static str),
     /// The connection broke: 502.
     Broken(hyper::Error),
+    /// As many requests are under way as may be: 503.
+    Full,
+}
+
+/// A request that got no answer.
+pub struct Failed {
+    pub error: UpstreamError,
+    /// Nothing of it was sent: another address may get it, whatever it is.
+    pub unsent: Option<Request<CarriedIn>>,
+}
+
+impl Failed {
+    pub const fn unsent(error: UpstreamError, request: Request<CarriedIn>) -> Self {
+        Self { error, unsent: Some(request) }
+    }
+}
+
+impl From<UpstreamError> for Failed {
+    fn from(error: UpstreamError) -> Self {
+        Self { error, unsent: None }
+    }
 }
 
 impl fmt::Display for UpstreamError {
@@ -90,6 +141,7 @@ impl fmt::Display for UpstreamError {
             Self::Connect(why) => write!(f, "no connection: {why}"),
             Self::Slow(what) => write!(f, "no {what} in time"),
             Self::Broken(error) => write!(f, "the connection broke: {error}"),
+            Self::Full => f.write_str("too many requests are under way"),
         }
     }
 }
@@ -108,12 +160,13 @@ struct Idle {
 pub struct Pool {
     idle: RefCell<HashMap<UpstreamUrl, Vec<Idle>>>,
     clock: Arc<dyn Clock>,
-    tls: tokio_rustls::TlsConnector,
+    tls: Arc<rustls::ClientConfig>,
+    pub http2: Http2,
 }
 
 impl Pool {
     pub fn new(clock: Arc<dyn Clock>, tls: Arc<rustls::ClientConfig>) -> Rc<Self> {
-        Rc::new(Self { idle: RefCell::default(), clock, tls: tls.into() })
+        Rc::new(Self { idle: RefCell::default(), clock, http2: Http2::new(Arc::clone(&tls)), tls })
     }
 
     /// Sends one request. `again` makes it anew when it may be repeated: a pooled connection that the API closed just
@@ -124,7 +177,7 @@ impl Pool {
         bounds: UpstreamBounds,
         request: Request<CarriedIn>,
         again: impl Fn() -> Option<Request<CarriedIn>>,
-    ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+    ) -> Result<(Response<Incoming>, Lease), Failed> {
         let mut request = request;
         let mut fresh = false;
         loop {
@@ -132,10 +185,13 @@ impl Pool {
             let reused = pooled.is_some();
             let mut sender = match pooled {
                 Some(sender) => sender,
-                None => self.connect(upstream, bounds.connect).await?,
+                None => match self.connect(upstream, bounds.connect).await {
+                    Ok(sender) => sender,
+                    Err(error) => return Err(Failed::unsent(error, request)),
+                },
             };
             match timeout(bounds.response, sender.try_send_request(request)).await {
-                Err(_) => return Err(UpstreamError::Slow("response")),
+                Err(_) => return Err(UpstreamError::Slow("response").into()),
                 Ok(Ok(response)) => {
                     let lease = Lease {
                         pool: Rc::downgrade(self),
@@ -150,7 +206,7 @@ impl Pool {
                     let unsent = failed.take_message().filter(|_| reused);
                     match unsent.or_else(|| again().filter(|_| reused)) {
                         Some(retry) => request = retry,
-                        None => return Err(UpstreamError::Broken(failed.into_error())),
+                        None => return Err(UpstreamError::Broken(failed.into_error()).into()),
                     }
                     fresh = true;
                 }
@@ -174,19 +230,7 @@ impl Pool {
     }
 
     async fn connect(&self, upstream: &UpstreamUrl, within: Duration) -> Result<Sender, UpstreamError> {
-        let connecting = async {
-            let stream = TcpStream::connect((upstream.host.trim_matches(['[', ']']), upstream.port))
-                .await
-                .map_err(|error| error.to_string())?;
-            let _ = stream.set_nodelay(true);
-            if !upstream.tls {
-                return handshake(TokioIo::new(stream)).await;
-            }
-            let name = ServerName::try_from(upstream.host.trim_matches(['[', ']']).to_owned())
-                .map_err(|error| error.to_string())?;
-            let stream = self.tls.connect(name, stream).await.map_err(|error| error.to_string())?;
-            handshake(TokioIo::new(stream)).await
-        };
+        let connecting = async { handshake(TokioIo::new(dial(upstream, &self.tls).await?)).await };
         match timeout(within, connecting).await {
             Ok(connected) => connected.map_err(UpstreamError::Connect),
             Err(_) => Err(UpstreamError::Slow("connection")),
@@ -235,6 +279,27 @@ impl Lease {
         if let (Some(sender), Some(pool)) = (self.sender.take(), self.pool.upgrade()) {
             pool.put(&self.upstream, sender, self.keep);
         }
+    }
+}
+
+/// What a response holds while its body flows.
+pub struct Held {
+    pub lease: Carrier,
+    pub busy: Option<Busy>,
+}
+
+pub enum Carrier {
+    Http1(Lease),
+    Http2(http2::Stream),
+}
+
+impl Held {
+    /// The exchange ended cleanly, or at all.
+    pub fn done(&mut self) {
+        if let Carrier::Http1(lease) = &mut self.lease {
+            lease.give_back();
+        }
+        self.busy = None;
     }
 }
 

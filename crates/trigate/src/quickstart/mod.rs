@@ -139,8 +139,12 @@ fn earlier_ports(folder: &DataFolder) -> Result<Option<Ports>, Failure> {
     }
     let config = config::load(&folder.config()).map_err(Failure::plain)?;
     let server = &config.file.server;
-    let sample =
-        config.file.upstreams.get("sample").and_then(|url| url::Url::parse(url).ok()).and_then(|url| url.port());
+    let sample = config
+        .file
+        .upstreams
+        .get("sample")
+        .and_then(|sample| url::Url::parse(sample.0.addresses.iter().next()?).ok())
+        .and_then(|url| url.port());
     match (server.mtls, sample) {
         (Some(mtls), Some(sample)) => Ok(Some(Ports {
             gate: server.gate.port(),

@@ -4,11 +4,16 @@ use super::StartError;
 use crate::{
     config::{self, Config, Urls},
     edge::tls,
-    proxy::{PaceRule, RoadConfig, UpstreamBounds, UpstreamUrl},
+    metrics::Metrics,
+    proxy::{
+        Ejection, HealthRule, PaceRule, RoadConfig, TlsSettings, Upstream, UpstreamBounds, UpstreamUrl, carry_over,
+    },
+    tasks,
 };
 use arc_swap::ArcSwap;
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -26,16 +31,21 @@ pub(super) struct Reload {
     pub(super) road: Arc<ArcSwap<RoadConfig>>,
     pub(super) desk_rules: Arc<ArcSwap<trigate_gates::Rules>>,
     pub(super) issuer_rules: Arc<ArcSwap<trigate_gates::Rules>>,
+    /// Of the mTLS listener.
     pub(super) tls: Option<tls::Current>,
+    /// Of the gate's own listener, where it has certificates.
+    pub(super) gate_tls: Option<tls::Current>,
 }
 
 impl Reload {
     pub(super) fn first(config: Config, urls: Urls, issuers: Arc<Issuers>) -> Result<Self, StartError> {
-        let road = road_config(&config, &urls, 1).map_err(StartError)?;
+        let road = road_config(&config, &urls, 1, &HashMap::new()).map_err(StartError)?;
         load_issuers(&issuers, &road.rules).map_err(StartError)?;
         let desk = config::desk_rules(&config, &urls, 1).map_err(StartError)?;
         let issuer = config::issuer_rules(&config, &urls, 1).map_err(StartError)?;
-        let tls = load_tls(&config).map_err(StartError)?.map(|tls| Arc::new(ArcSwap::from_pointee(tls)));
+        let shared = |tls| Arc::new(ArcSwap::from_pointee(tls));
+        let tls = load_tls(&config).map_err(StartError)?.map(shared);
+        let gate_tls = load_gate_tls(&config).map_err(StartError)?.map(shared);
         Ok(Self {
             config: Mutex::new(config),
             urls,
@@ -45,18 +55,45 @@ impl Reload {
             desk_rules: Arc::new(ArcSwap::from_pointee(desk)),
             issuer_rules: Arc::new(ArcSwap::from_pointee(issuer)),
             tls,
+            gate_tls,
         })
     }
 
-    /// INVARIANT: everything is made before anything is swapped; an error leaves all as it was.
+    /// Reads the file again, and all files that it names.
     pub(super) fn again(&self) -> Result<(), String> {
         let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let config = config::load(&current.path).map_err(|error| error.to_string())?;
+        self.take(&mut current, config)
+    }
+
+    /// Reads the files again that the configuration in force names: certificates and keys.
+    pub(super) fn certificates_again(&self) -> Result<(), String> {
+        let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = current.clone();
+        self.take(&mut current, config)
+    }
+
+    /// The certificates and keys that the configuration in force names.
+    pub(super) fn certificate_files(&self) -> Vec<PathBuf> {
+        let current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = &current.file;
+        let mtls = file.mtls.iter().flat_map(|mtls| [&mtls.ca, &mtls.certificate, &mtls.key]);
+        let own = file.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]);
+        let upstreams = file.upstreams.values().flat_map(|it| [&it.0.ca, &it.0.certificate, &it.0.key]).flatten();
+        mtls.chain(own).chain(upstreams).map(|path| current.resolve(path)).collect()
+    }
+
+    /// INVARIANT: everything is made before anything is swapped; an error leaves all as it was.
+    fn take(&self, current: &mut Config, config: Config) -> Result<(), String> {
         let epoch = self.epoch.load(Ordering::Relaxed) + 1;
-        let road = road_config(&config, &self.urls, epoch)?;
+        let road = road_config(&config, &self.urls, epoch, &self.road.load().upstreams)?;
         let desk = config::desk_rules(&config, &self.urls, epoch)?;
         let issuer = config::issuer_rules(&config, &self.urls, epoch)?;
         let tls = load_tls(&config)?;
+        let gate_tls = load_gate_tls(&config)?;
+        if gate_tls.is_some() != self.gate_tls.is_some() {
+            return Err("the gate's listener begins or ends to speak TLS: that needs a restart".to_owned());
+        }
         check_files(&road.rules)?;
         let (old, new) = (&current.file.server, &config.file.server);
         if (old.gate, old.issuer, old.desk, old.mtls, &old.store)
@@ -71,25 +108,99 @@ impl Reload {
         if let (Some(current), Some(new)) = (&self.tls, tls) {
             current.store(Arc::new(new));
         }
+        if let (Some(current), Some(new)) = (&self.gate_tls, gate_tls) {
+            current.store(Arc::new(new));
+        }
         self.epoch.store(epoch, Ordering::Relaxed);
         *current = config;
         Ok(())
     }
 }
 
-fn road_config(config: &Config, urls: &Urls, epoch: u64) -> Result<RoadConfig, String> {
+pub(super) fn count(metrics: &Metrics, outcome: &Result<(), String>) {
+    let counter = if outcome.is_ok() { &metrics.reloads } else { &metrics.reloads_failed };
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Takes replaced certificates and keys into force within two seconds. What cannot be used is said once, and the last good
+/// ones stay (M13).
+pub(super) async fn watch_files(reload: Arc<Reload>, metrics: Arc<Metrics>, mut stop: tasks::Stop) {
+    let mut seen = stamps(&reload.certificate_files());
+    while tasks::pause(&mut stop, Duration::from_secs(1)).await {
+        let now = stamps(&reload.certificate_files());
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        let outcome = reload.certificates_again();
+        count(&metrics, &outcome);
+        match outcome {
+            Ok(()) => tracing::info!("changed certificates are in force"),
+            Err(error) => tracing::error!("CHANGED CERTIFICATES CANNOT BE USED, the old ones stay in force: {error}"),
+        }
+    }
+}
+
+/// What tells a replaced file from the one before.
+fn stamps(paths: &[PathBuf]) -> Vec<Option<(u64, u64, i64, i64)>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let stamp = |path: &PathBuf| {
+        std::fs::metadata(path).ok().map(|file| (file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
+    };
+    paths.iter().map(stamp).collect()
+}
+
+fn road_config(
+    config: &Config,
+    urls: &Urls,
+    epoch: u64,
+    old: &HashMap<String, Arc<Upstream>>,
+) -> Result<RoadConfig, String> {
     let rules = config::road_rules(config, urls, epoch)?;
-    let limits = &config.file.limits;
-    let upstreams = config.file.upstreams.iter().map(|(name, url)| {
-        let url = UpstreamUrl::parse(url).map_err(|why| format!("upstream `{name}`: {why}"))?;
-        Ok((name.clone(), url))
+    let upstreams = config.file.upstreams.iter().map(|(name, table)| {
+        let mut upstream = upstream(config, name, &table.0).map_err(|why| format!("upstream `{name}`: {why}"))?;
+        carry_over(old, &mut upstream);
+        Ok((name.clone(), Arc::new(upstream)))
     });
     Ok(RoadConfig {
         rules: Arc::new(rules),
         upstreams: upstreams.collect::<Result<HashMap<_, _>, String>>()?,
-        bounds: upstream_bounds(limits),
-        pace: pace(limits),
+        pace: pace(&config.file.limits),
     })
+}
+
+fn upstream(config: &Config, name: &str, table: &config::UpstreamTable) -> Result<Upstream, String> {
+    let file = |path: &String| config.resolve(path);
+    let settings = TlsSettings {
+        ca: table.ca.as_ref().map(file),
+        identity: table.certificate.as_ref().zip(table.key.as_ref()).map(|(chain, key)| (file(chain), file(key))),
+        server_name: table.server_name.clone(),
+        http2: table.http2,
+    };
+    let own = settings.ca.is_some() || settings.identity.is_some() || settings.server_name.is_some() || settings.http2;
+    let client = own.then(|| settings.load().map(Arc::new)).transpose()?;
+    let urls = table.addresses.iter().map(|address| {
+        let mut url = UpstreamUrl::parse(address).map_err(|why| format!("`{address}`: {why}"))?;
+        url.http2 |= table.http2;
+        url.client.clone_from(&client);
+        Ok(url)
+    });
+    let seconds = |s: u64| Duration::from_secs(s.max(1));
+    let mut bounds = upstream_bounds(&config.file.limits);
+    bounds.connect = table.connect_s.map_or(bounds.connect, seconds);
+    bounds.response = table.response_s.map_or(bounds.response, seconds);
+    bounds.silence = table.idle_s.map_or(bounds.silence, seconds);
+    bounds.streams = table.streams.map_or(bounds.streams, |streams| streams.max(1));
+    let health = table.health.as_ref().map(|health| HealthRule {
+        path: health.path.clone(),
+        interval: seconds(health.interval_s),
+        timeout: seconds(health.timeout_s),
+        healthy: health.healthy,
+        unhealthy: health.unhealthy,
+    });
+    let eject = table.eject.clone().unwrap_or_default();
+    let ejection = Ejection { failures: eject.failures, rest: Duration::from_secs(eject.for_s) };
+    Ok(Upstream::new(name, urls.collect::<Result<_, String>>()?, bounds, health, ejection))
 }
 
 /// The configured bounds of calls to upstreams.
@@ -97,9 +208,14 @@ pub fn upstream_bounds(limits: &config::Limits) -> UpstreamBounds {
     UpstreamBounds {
         connect: Duration::from_secs(limits.connect_s.max(1)),
         response: Duration::from_secs(limits.response_s.max(1)),
+        silence: Duration::from_secs(limits.idle_s.max(1)),
         idle: limits.idle_per_upstream,
+        streams: STREAMS,
     }
 }
+
+/// More than servers commonly grant one connection; the rest waits in the client's own queue.
+const STREAMS: usize = 1_000;
 
 /// The configured pace of bodies.
 pub fn pace(limits: &config::Limits) -> PaceRule {
@@ -139,6 +255,20 @@ fn load_tls(config: &Config) -> Result<Option<rustls::ServerConfig>, String> {
     let Some(mtls) = config.file.mtls.as_ref().filter(|_| config.file.server.mtls.is_some()) else { return Ok(None) };
     let path = |name: &String| config.resolve(name);
     tls::load(&path(&mtls.ca), &path(&mtls.certificate), &path(&mtls.key)).map(Some).map_err(|error| error.to_string())
+}
+
+fn load_gate_tls(config: &Config) -> Result<Option<rustls::ServerConfig>, String> {
+    if config.file.tls.is_empty() {
+        return Ok(None);
+    }
+    let identities: Vec<tls::Identity> = (config.file.tls.iter())
+        .map(|tls| tls::Identity {
+            certificate: config.resolve(&tls.certificate),
+            key: config.resolve(&tls.key),
+            names: tls.names.0.clone(),
+        })
+        .collect();
+    tls::load_open(&identities).map(Some).map_err(|error| error.to_string())
 }
 
 /// For upstreams on TLS: the roots of the operating system.

@@ -69,8 +69,10 @@ impl Sockets {
         let own = |url: &Option<String>, address: SocketAddr| {
             url.clone().unwrap_or_else(|| format!("http://localhost:{}", address.port()))
         };
+        let scheme = if config.file.tls.is_empty() { "http" } else { "https" };
+        let gate = || format!("{scheme}://localhost:{}", self.gate.address.port());
         Urls {
-            gate: own(&config.file.server.url, self.gate.address),
+            gate: config.file.server.url.clone().unwrap_or_else(gate),
             issuer: own(&config.file.issuer.url, self.issuer.address),
             desk: own(&config.file.desk.url, self.desk.address),
         }
@@ -91,8 +93,9 @@ impl Sockets {
         for (index, plain) in self.gate.sockets.into_iter().enumerate() {
             let (road, bounds, stop) = (road.clone(), Arc::clone(&bounds), stop.clone());
             let secure = secure.next().zip(reload.tls.clone());
+            let open = reload.gate_tls.clone().map_or(Mode::Plain, Mode::Tls);
             let thread = std::thread::Builder::new().name(format!("road-{index}"));
-            let handle = thread.spawn(move || on_core(serve_road(road, plain, secure, bounds, stop)));
+            let handle = thread.spawn(move || on_core(serve_road(road, (plain, open), secure, bounds, stop)));
             handles.push(handle.map_err(StartError::of)?);
         }
         let recorder = Recorders {
@@ -140,7 +143,7 @@ impl Recorders {
 /// One core of the road: its listeners share one pool of upstream connections.
 pub async fn serve_road(
     parts: RoadParts,
-    plain: std::net::TcpListener,
+    (socket, mode): (std::net::TcpListener, Mode),
     secure: Option<(std::net::TcpListener, tls::Current)>,
     bounds: Arc<Bounds>,
     stop: tasks::Stop,
@@ -154,10 +157,10 @@ pub async fn serve_road(
     let pool = Pool::new(Arc::clone(&parts.clock), Arc::clone(&parts.upstream_tls));
     let core = |listener, mode| {
         let recorder = recorders.of(listener);
-        let handler = Road::new(parts.clone(), Rc::clone(&pool), Rc::clone(&recorder));
+        let handler = Road::new(parts.clone(), Rc::clone(&pool), Rc::clone(&recorder), bounds.requests);
         Core { handler, bounds: Arc::clone(&bounds), recorder, mode }
     };
-    let open = edge::accept(plain, core("gate", Mode::Plain), stop.clone());
+    let open = edge::accept(socket, core("gate", mode), stop.clone());
     let closed = async {
         match secure {
             Some((socket, current)) => edge::accept(socket, core("mtls", Mode::Tls(current)), stop.clone()).await,

@@ -19,6 +19,8 @@ mod gate_http;
 mod gate_keys;
 mod gate_mtls;
 mod postgres;
+mod proxy_tls;
+mod proxy_upstreams;
 mod revocation;
 mod secrets;
 mod server;

@@ -3,6 +3,7 @@
 //! operator.
 
 pub mod http;
+pub mod nginx;
 pub mod process;
 pub mod upstream;
 
@@ -215,7 +216,10 @@ pub fn form(pairs: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
+/// Lines of `more` that begin with `limits.` go to that section.
 fn configuration(upstream: &Upstream, store: &str, more: &str) -> String {
+    let (limits, more): (Vec<&str>, Vec<&str>) = more.lines().partition(|line| line.starts_with("limits."));
+    let (limits, more) = (limits.join("\n").replace("limits.", ""), more.join("\n"));
     format!(
         r#"
 [server]
@@ -247,6 +251,7 @@ key = "ca/server.key"
 [limits]
 header_deadline_s = 2
 body_grace_s = 2
+{limits}
 
 [[route]]
 name = "open"
