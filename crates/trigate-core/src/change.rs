@@ -90,8 +90,10 @@ pub enum Target {
     Token {
         id: TokenId,
     },
+    /// `issuer` is `None` for our own.
     Session {
         id: SessionId,
+        issuer: Option<String>,
     },
     Grant {
         id: GrantId,
@@ -135,11 +137,19 @@ impl Target {
         }
     }
 
+    /// The foreign issuer whose word the id is.
+    pub fn issuer(&self) -> Option<&str> {
+        match self {
+            Self::Session { issuer, .. } | Self::User { issuer, .. } | Self::Client { issuer, .. } => issuer.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The target's id as text, for acts and answers.
     pub fn id(&self) -> String {
         match self {
             Self::Token { id } => id.to_string(),
-            Self::Session { id } => id.to_string(),
+            Self::Session { id, .. } => id.to_string(),
             Self::Grant { id } => id.to_string(),
             Self::User { id, .. } => id.to_string(),
             Self::Client { id, .. } => id.to_string(),

@@ -4,12 +4,14 @@
 //! Trusts the feed's order. Never forgets a revocation that could still hit a living credential, and never lets one
 //! rule mask another: rules combine by the strictest.
 
+mod foreign;
 mod rules;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
 use self::{
+    foreign::ForeignRules,
     rules::{Narrowings, Rule, RuleSet},
     tokens::RevokedTokens,
 };
@@ -28,7 +30,7 @@ use trigate_core::{
     application::{Application, KeyRecord, State},
     change::{Change, ClientFace, PublicKey, Snapshot, Target, What},
     credential::{ChecksumKey, Digest},
-    id::{AppId, ClientId, GrantId, KeyId, SessionId, TenantId, UserId},
+    id::{AppId, ClientId, GrantId, KeyId, SessionId, TenantId, TokenId, UserId},
     identity::{Identity, TokenFacts},
     jose::VerifyingKey,
     oauth::Scope,
@@ -73,12 +75,15 @@ struct Revoked {
     tokens: RevokedTokens,
     sessions: RuleSet<SessionId>,
     grants: RuleSet<GrantId>,
-    users: RuleSet<(Option<String>, UserId)>,
-    clients: RuleSet<(Option<String>, ClientId)>,
+    users: RuleSet<UserId>,
+    clients: RuleSet<ClientId>,
     applications: RuleSet<AppId>,
     keys: RuleSet<KeyId>,
     certificates: RuleSet<String>,
     signing_keys: RuleSet<String>,
+    foreign_users: ForeignRules,
+    foreign_clients: ForeignRules,
+    foreign_sessions: ForeignRules,
 }
 
 #[derive(Default)]
@@ -210,6 +215,9 @@ impl Known {
         self.revoked.grants.sweep(now);
         self.revoked.users.sweep(now);
         self.revoked.clients.sweep(now);
+        self.revoked.foreign_users.sweep(now);
+        self.revoked.foreign_clients.sweep(now);
+        self.revoked.foreign_sessions.sweep(now);
         self.narrowed.user_roles.sweep(now);
         self.narrowed.client_roles.sweep(now);
         self.narrowed.client_scopes.sweep(now);
@@ -268,10 +276,13 @@ impl Known {
         let revoked = &self.revoked;
         match target.clone() {
             Target::Token { id } => revoked.tokens.add(id, rule.keep_until, self.clock.now()),
-            Target::Session { id } => revoked.sessions.add(id, rule),
+            Target::Session { id, issuer: None } => revoked.sessions.add(id, rule),
+            Target::Session { id, issuer: Some(issuer) } => revoked.foreign_sessions.add(issuer, id.into(), rule),
             Target::Grant { id } => revoked.grants.add(id, rule),
-            Target::User { id, issuer } => revoked.users.add((issuer, id), rule),
-            Target::Client { id, issuer } => revoked.clients.add((issuer, id), rule),
+            Target::User { id, issuer: None } => revoked.users.add(id, rule),
+            Target::User { id, issuer: Some(issuer) } => revoked.foreign_users.add(issuer, id.into(), rule),
+            Target::Client { id, issuer: None } => revoked.clients.add(id, rule),
+            Target::Client { id, issuer: Some(issuer) } => revoked.foreign_clients.add(issuer, id.into(), rule),
             Target::Application { id } => revoked.applications.add(id, rule),
             Target::Key { id } => revoked.keys.add(id, rule),
             Target::Certificate { fingerprint } => revoked.certificates.add(fingerprint, rule),
@@ -353,7 +364,7 @@ impl Known {
 
     /// A certificate has no position: one that was made before the end of its application ends with it.
     pub(crate) fn check_machine(&self, application: &AppId, made: Timestamp) -> Result<(), Reason> {
-        if self.revoked.applications.hits_issued_at(application, Some(made)) {
+        if self.revoked.applications.hits_issued_at(application, Some(made), 0) {
             return Err(Reason::ApplicationRevoked);
         }
         Ok(())
@@ -363,44 +374,41 @@ impl Known {
         if self.revoked.certificates.any(fingerprint) { Err(Reason::CertificateRevoked) } else { Ok(()) }
     }
 
-    /// Is what the token says still true? Judged on every request, after the cache of verified tokens.
-    pub(crate) fn check_token(&self, facts: &TokenFacts, ours: bool) -> Result<(), Reason> {
+    /// Is what our own token says still true? Judged on every request, after the cache of verified tokens, by position,
+    /// whatever the clocks say.
+    pub(crate) fn check_token(&self, facts: &TokenFacts) -> Result<(), Reason> {
         let revoked = &self.revoked;
+        // INVARIANT: a token of ours without a position was refused at verification; here it would be the oldest.
+        let minted = facts.position.unwrap_or_default();
         // The signing key first: whoever stole it writes any position that pleases them.
-        if ours && facts.kid.as_deref().is_some_and(|kid| revoked.signing_keys.any(kid)) {
+        if facts.kid.as_deref().is_some_and(|kid| revoked.signing_keys.any(kid)) {
             return Err(Reason::SigningKeyRevoked);
         }
         if revoked.tokens.contains(facts.token) {
             return Err(Reason::TokenRevoked);
         }
-        if let Some(application) = &facts.application
-            && self.hits(&revoked.applications, application, facts, ours)
-        {
+        if facts.application.as_ref().is_some_and(|id| revoked.applications.hits_position(id, minted)) {
             return Err(Reason::ApplicationRevoked);
         }
-        let issuer = (!ours).then(|| facts.issuer.clone());
-        if let Some(client) = &facts.client
-            && self.hits(&revoked.clients, &(issuer.clone(), client.clone()), facts, ours)
-        {
+        if facts.client.as_ref().is_some_and(|id| revoked.clients.hits_position(id, minted)) {
             return Err(Reason::ClientRevoked);
         }
         if let Identity::User { id, .. } = &facts.identity
-            && self.hits(&revoked.users, &(issuer, id.clone()), facts, ours)
+            && revoked.users.hits_position(id, minted)
         {
             return Err(Reason::UserRevoked);
         }
-        if ours { self.check_own_token(facts) } else { Ok(()) }
-    }
-
-    /// Sessions, grants and states are known of our own tokens alone.
-    fn check_own_token(&self, facts: &TokenFacts) -> Result<(), Reason> {
-        let revoked = &self.revoked;
-        if facts.grant.as_ref().is_some_and(|grant| self.hits(&revoked.grants, grant, facts, true)) {
+        if facts.grant.as_ref().is_some_and(|grant| revoked.grants.hits_position(grant, minted)) {
             return Err(Reason::GrantRevoked);
         }
-        if facts.session.as_ref().is_some_and(|session| self.hits(&revoked.sessions, session, facts, true)) {
+        if facts.session.as_ref().is_some_and(|session| revoked.sessions.hits_position(session, minted)) {
             return Err(Reason::SessionRevoked);
         }
+        self.check_states(facts)
+    }
+
+    /// States are known of our own users and clients alone.
+    fn check_states(&self, facts: &TokenFacts) -> Result<(), Reason> {
         if let Identity::User { id, .. } = &facts.identity
             && self.disabled_users.contains(id)
         {
@@ -413,14 +421,40 @@ impl Known {
         Ok(())
     }
 
-    /// Ours are judged by position, whatever the clocks say; foreign ones by `iat`, which is all there is.
-    fn hits<K: std::hash::Hash + Eq>(&self, rules: &RuleSet<K>, key: &K, facts: &TokenFacts, ours: bool) -> bool {
-        if ours {
-            // INVARIANT: a token of ours without a position was refused at verification; here it would be the oldest.
-            rules.hits_position(key, facts.position.unwrap_or_default())
-        } else {
-            rules.hits_issued_at(key, facts.issued_at)
+    /// As [`Self::check_token`] for another issuer's token: by `iat`, which is all there is. `by_text` is the token's
+    /// name for whoever holds its text and knows no `jti`.
+    pub(crate) fn check_foreign_token(
+        &self,
+        facts: &TokenFacts,
+        by_text: Option<TokenId>,
+        leeway_s: u32,
+    ) -> Result<(), Reason> {
+        let (revoked, issuer, issued_at) = (&self.revoked, facts.issuer.as_str(), facts.issued_at);
+        if [Some(facts.token), by_text].into_iter().flatten().any(|id| revoked.tokens.contains(id)) {
+            return Err(Reason::TokenRevoked);
         }
+        let gone = |id: &AppId| revoked.applications.hits_issued_at(id, issued_at, leeway_s);
+        if facts.application.as_ref().is_some_and(gone) {
+            return Err(Reason::ApplicationRevoked);
+        }
+        let hits = |rules: &ForeignRules, name: &str| rules.hits(issuer, name, issued_at, leeway_s);
+        if facts.client.as_ref().is_some_and(|id| hits(&revoked.foreign_clients, id.as_str())) {
+            return Err(Reason::ClientRevoked);
+        }
+        // Signals name `sub`, whatever claim the file takes for the user.
+        if hits(&revoked.foreign_users, &facts.subject) {
+            return Err(Reason::UserRevoked);
+        }
+        if let Identity::User { id, .. } = &facts.identity
+            && id.as_str() != facts.subject
+            && hits(&revoked.foreign_users, id.as_str())
+        {
+            return Err(Reason::UserRevoked);
+        }
+        if facts.session.as_ref().is_some_and(|id| hits(&revoked.foreign_sessions, id.as_str())) {
+            return Err(Reason::SessionRevoked);
+        }
+        Ok(())
     }
 
     /// Takes from a token of ours the roles and scopes that were taken away since it was minted (T35).

@@ -98,7 +98,7 @@ pub(crate) async fn submit(State(issuer): State<Arc<Issuer>>, request: Request) 
         .act(Actor::User { user: session.user.clone() }, "session.end", &session.id)
         .user(&session.user)
         .address(incoming.peer);
-    let target = Target::Session { id: session.id.clone() };
+    let target = Target::Session { id: session.id.clone(), issuer: None };
     let Ok(committed) = issuer.store.revoke(act, target, issuer.no_token_alive_at()).await else {
         return page::unavailable(&issuer);
     };

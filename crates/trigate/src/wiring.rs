@@ -421,7 +421,7 @@ fn open_desk(
     issuer: &Arc<Issuer>,
     folder: DataFolder,
 ) -> Arc<Operator> {
-    let road = Arc::clone(&reload.road);
+    let (road, trusting) = (Arc::clone(&reload.road), Arc::clone(&reload.road));
     Operator::new(OperatorParts {
         tenant: TenantId::default_tenant(),
         store: Arc::clone(&base.tenant),
@@ -437,6 +437,10 @@ fn open_desk(
             let mut plans: Vec<String> = road.load().rules.plans.keys().cloned().collect();
             plans.sort();
             plans
+        }),
+        trusted_issuers: Arc::new(move || {
+            let rules = &trusting.load().rules;
+            rules.issuers.iter().filter(|issuer| !issuer.ours).map(|issuer| issuer.issuer.clone()).collect()
         }),
         checkpoint_keys: vec![base.checkpoint.verifying_key().clone()],
         rotation: Some(Arc::new(Arc::clone(issuer)) as Arc<dyn KeyRotation>),

@@ -99,6 +99,7 @@ fn finish(
         facts: Arc::new(facts),
         header: Some(VerifiedHeader { typ: bare_typ(compact.typ()), algorithm: compact.algorithm() }),
         binding: read_binding(claims)?,
+        by_text: (!rule.ours).then(|| TokenId::of_text(text)),
     })
 }
 

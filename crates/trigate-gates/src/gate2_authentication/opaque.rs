@@ -17,5 +17,5 @@ pub(crate) async fn verify(passage: &Passage<'_>, text: &str) -> Result<Verified
     if facts.issuer != rule.issuer {
         return Err(Reason::TokenIssuer);
     }
-    Ok(Verified { facts: Arc::new(facts), header: None, binding: Binding::None })
+    Ok(Verified { facts: Arc::new(facts), header: None, binding: Binding::None, by_text: None })
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use trigate_core::{
     Timestamp,
     credential::{Digest, OpaqueToken},
+    id::TokenId,
     identity::TokenFacts,
     jose::Algorithm,
     reason::Reason,
@@ -23,6 +24,8 @@ pub(crate) struct Verified {
     /// For JWTs.
     pub header: Option<VerifiedHeader>,
     pub binding: Binding,
+    /// A foreign token's name by its text, beside the one by its `jti`: either can be revoked.
+    pub by_text: Option<TokenId>,
 }
 
 #[derive(Debug)]
@@ -49,6 +52,9 @@ pub(crate) struct Token {
     pub ours: bool,
     /// Signed, hence bound to a key that must still be trusted.
     pub signed: bool,
+    pub by_text: Option<TokenId>,
+    /// Of the issuer's rule.
+    pub leeway_s: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -114,7 +120,13 @@ pub(crate) fn judge(passage: &Passage<'_>, verified: Arc<Verified>) -> Result<To
     if rule.ours && facts.position.is_none() {
         return Err(Reason::TokenClaims);
     }
-    Ok(Token { facts: Arc::clone(facts), ours: rule.ours, signed: verified.header.is_some() })
+    Ok(Token {
+        facts: Arc::clone(facts),
+        ours: rule.ours,
+        signed: verified.header.is_some(),
+        by_text: verified.by_text,
+        leeway_s: rule.leeway_s.min(60),
+    })
 }
 
 fn check_header(header: &VerifiedHeader, rule: &IssuerRule) -> Result<(), Reason> {
@@ -171,7 +183,11 @@ fn check_binding(binding: &Binding, certificate: Option<&ClientCertificate>) -> 
 /// Is it still true, by what this gate knows now? Takes away what was narrowed.
 pub(crate) fn check_current(passage: &Passage<'_>, token: &mut Token) -> Result<(), Reason> {
     let known = passage.known();
-    known.check_token(&token.facts, token.ours)?;
+    if token.ours {
+        known.check_token(&token.facts)?;
+    } else {
+        known.check_foreign_token(&token.facts, token.by_text, token.leeway_s)?;
+    }
     if token.signed {
         check_signing_key(passage, token)?;
     }

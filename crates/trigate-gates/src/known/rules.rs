@@ -14,10 +14,16 @@ pub(super) struct Rule {
 
 impl Rule {
     /// INVARIANT: strictest wins in each part, so no order and no repetition of rules lets a credential live.
-    fn tighten(&mut self, other: Self) {
+    pub(super) fn tighten(&mut self, other: Self) {
         self.position = self.position.max(other.position);
         self.at = self.at.max(other.at);
         self.keep_until = self.keep_until.max(other.keep_until);
+    }
+
+    /// `iat` has whole seconds: one in the second of the rule may have been before it, hence is hit. So is one without.
+    pub(super) fn hits_issued_at(&self, issued_at: Option<Timestamp>, leeway_s: u32) -> bool {
+        let last = self.at.seconds().saturating_add(i64::from(leeway_s));
+        issued_at.is_none_or(|issued_at| issued_at.seconds() <= last)
     }
 }
 
@@ -50,10 +56,8 @@ impl<K: Hash + Eq> RuleSet<K> {
         self.0.with(key, |rule| born < rule.position) == Some(true)
     }
 
-    /// `iat` has whole seconds: one in the second of the rule may have been before it, hence is hit.
-    pub fn hits_issued_at(&self, key: &K, issued_at: Option<Timestamp>) -> bool {
-        let before = |rule: &Rule| issued_at.is_none_or(|issued_at| issued_at.seconds() <= rule.at.seconds());
-        self.0.with(key, before) == Some(true)
+    pub fn hits_issued_at(&self, key: &K, issued_at: Option<Timestamp>, leeway_s: u32) -> bool {
+        self.0.with(key, |rule| rule.hits_issued_at(issued_at, leeway_s)) == Some(true)
     }
 
     pub fn sweep(&self, now: Timestamp) {

@@ -50,7 +50,7 @@ fn facts(position: u64) -> TokenFacts {
 #[test]
 fn each_target_hits_what_was_minted_before_and_nothing_after() {
     let targets = [
-        (Target::Session { id: id("ses_0") }, Reason::SessionRevoked),
+        (Target::Session { id: id("ses_0"), issuer: None }, Reason::SessionRevoked),
         (Target::Grant { id: id("grt_0") }, Reason::GrantRevoked),
         (Target::User { id: id("usr_0"), issuer: None }, Reason::UserRevoked),
         (Target::Client { id: id("cli_0"), issuer: None }, Reason::ClientRevoked),
@@ -59,9 +59,9 @@ fn each_target_hits_what_was_minted_before_and_nothing_after() {
     for (target, reason) in targets {
         let known = known();
         known.apply(&revoked(5, target));
-        assert_eq!(known.check_token(&facts(4), true), Err(reason));
+        assert_eq!(known.check_token(&facts(4)), Err(reason));
         // Minted at or after the revocation: a login in the same second works.
-        assert_eq!(known.check_token(&facts(5), true), Ok(()));
+        assert_eq!(known.check_token(&facts(5)), Ok(()));
     }
 }
 
@@ -73,29 +73,64 @@ fn a_token_and_a_signing_key_are_dead_whatever_position_they_claim() {
     ] {
         let known = known();
         known.apply(&revoked(5, target));
-        assert_eq!(known.check_token(&facts(u64::MAX), true), Err(reason));
+        assert_eq!(known.check_token(&facts(u64::MAX)), Err(reason));
     }
 }
 
 #[test]
 fn foreign_tokens_are_hit_by_issuer_and_iat_and_ours_are_not() {
-    let known = known();
     let issuer = Some("https://x.test".to_owned());
-    known.apply(&revoked(5, Target::User { id: id("usr_0"), issuer: issuer.clone() }));
-    let foreign = |issuer: &str, issued_at| TokenFacts { issuer: issuer.into(), issued_at, position: None, ..facts(0) };
+    let targets = [
+        (Target::User { id: id("usr_0"), issuer: issuer.clone() }, Reason::UserRevoked),
+        (Target::Client { id: id("cli_0"), issuer: issuer.clone() }, Reason::ClientRevoked),
+        (Target::Session { id: id("ses_0"), issuer }, Reason::SessionRevoked),
+    ];
     let at = NOW.plus_seconds(5);
-    for (issuer, issued_at, hit) in [
-        ("https://x.test", Some(NOW), true),
-        // The same second: it may have been before.
-        ("https://x.test", Some(at), true),
-        ("https://x.test", Some(at.plus_seconds(1)), false),
-        ("https://x.test", None, true),
-        ("https://y.test", Some(NOW), false),
-    ] {
-        let judged = known.check_token(&foreign(issuer, issued_at), false);
-        assert_eq!(judged.is_err(), hit, "{issuer} {issued_at:?}");
+    for (target, reason) in targets {
+        let known = known();
+        known.apply(&revoked(5, target));
+        for (issuer, issued_at, hit) in [
+            ("https://x.test", Some(NOW), true),
+            // The same second: it may have been before.
+            ("https://x.test", Some(at), true),
+            // An issuer's clock may be ahead by the leeway, and its token then be older than it says.
+            ("https://x.test", Some(at.plus_seconds(10)), true),
+            ("https://x.test", Some(at.plus_seconds(11)), false),
+            ("https://x.test", None, true),
+            ("https://y.test", Some(NOW), false),
+        ] {
+            let judged = known.check_foreign_token(&foreign(issuer, issued_at), None, 10);
+            assert_eq!(judged, if hit { Err(reason) } else { Ok(()) }, "{issuer} {issued_at:?}");
+        }
+        assert_eq!(known.check_token(&facts(0)), Ok(()));
     }
-    assert_eq!(known.check_token(&facts(0), true), Ok(()));
+}
+
+fn foreign(issuer: &str, issued_at: Option<Timestamp>) -> TokenFacts {
+    TokenFacts { issuer: issuer.into(), issued_at, position: None, ..facts(0) }
+}
+
+#[test]
+fn a_foreign_subject_is_hit_under_both_of_its_names() {
+    let known = known();
+    known.apply(&revoked(5, Target::User { id: id("sub-1"), issuer: Some("https://x.test".into()) }));
+    // The file named another claim as the user; signals name `sub`.
+    let renamed = TokenFacts { subject: "sub-1".into(), ..foreign("https://x.test", Some(NOW)) };
+    assert_eq!(known.check_foreign_token(&renamed, None, 0), Err(Reason::UserRevoked));
+    let service = TokenFacts { identity: Identity::Service { client: id("cli_0") }, ..renamed };
+    assert_eq!(known.check_foreign_token(&service, None, 0), Err(Reason::UserRevoked));
+}
+
+#[test]
+fn a_foreign_rule_stays_as_long_as_it_can_hit_and_the_strictest_wins() {
+    let known = known();
+    let target = Target::User { id: id("usr_0"), issuer: Some("https://x.test".into()) };
+    known.apply(&revoked(5, target.clone()));
+    // A later rule that ends sooner takes nothing from the first.
+    let short = What::Revoked { target, keep_until: NOW };
+    known.apply(&Change { what: short, ..revoked(6, Target::Key { id: id("key_0") }) });
+    known.sweep();
+    assert!(known.check_foreign_token(&foreign("https://x.test", Some(NOW)), None, 0).is_err());
 }
 
 #[test]
@@ -104,9 +139,9 @@ fn one_rule_never_masks_another() {
     let user = Target::User { id: id("usr_0"), issuer: None };
     known.apply(&revoked(5, user.clone()));
     known.apply(&change(6, What::Revoked { target: user, keep_until: NOW }));
-    assert_eq!(known.check_token(&facts(5), true), Err(Reason::UserRevoked));
+    assert_eq!(known.check_token(&facts(5)), Err(Reason::UserRevoked));
     known.sweep();
-    assert_eq!(known.check_token(&facts(5), true), Err(Reason::UserRevoked), "the later end counts");
+    assert_eq!(known.check_token(&facts(5)), Err(Reason::UserRevoked), "the later end counts");
     // A later narrowing of one role leaves the earlier one of another in force.
     let narrowed = |position, role: &str| {
         let roles = vec![role.to_owned()];
@@ -155,7 +190,7 @@ fn expired_buckets_go_and_living_ones_stay() {
     clock.advance_s(24 * 3_600);
     known.sweep();
     assert_eq!(known.sizes()[3], 1);
-    assert!(known.check_token(&TokenFacts { token: TokenId::from_bits(2), ..facts(9) }, true).is_err());
+    assert!(known.check_token(&TokenFacts { token: TokenId::from_bits(2), ..facts(9) }).is_err());
 }
 
 #[test]
@@ -187,11 +222,11 @@ fn a_renewed_lease_does_not_outrun_what_was_answered_without_it() {
 #[test]
 fn other_tenants_and_old_positions_change_nothing() {
     let known = known();
-    let foreign = Change { tenant: id("ten_other"), ..revoked(5, Target::Session { id: id("ses_0") }) };
+    let foreign = Change { tenant: id("ten_other"), ..revoked(5, Target::Session { id: id("ses_0"), issuer: None }) };
     known.apply(&foreign);
-    assert_eq!((known.position(), known.check_token(&facts(0), true)), (Position(5), Ok(())));
-    known.apply(&revoked(5, Target::Session { id: id("ses_0") }));
-    assert_eq!(known.check_token(&facts(0), true), Ok(()), "position 5 is past");
+    assert_eq!((known.position(), known.check_token(&facts(0))), (Position(5), Ok(())));
+    known.apply(&revoked(5, Target::Session { id: id("ses_0"), issuer: None }));
+    assert_eq!(known.check_token(&facts(0)), Ok(()), "position 5 is past");
     known.advance(Position(4));
     assert_eq!(known.position(), Position(5));
 }
@@ -212,13 +247,13 @@ fn snapshot(position: u64, standing: Vec<Change>, disabled: &[&str]) -> Snapshot
 #[test]
 fn a_snapshot_never_wakes_the_revoked() {
     let known = known();
-    known.apply(&revoked(5, Target::Session { id: id("ses_0") }));
+    known.apply(&revoked(5, Target::Session { id: id("ses_0"), issuer: None }));
     known.apply(&change(6, What::UserState { user: id("usr_0"), state: State::Disabled }));
     known.load(snapshot(4, vec![], &[]));
     assert_eq!(known.position(), Position(6), "an older snapshot is ignored");
     known.load(snapshot(7, vec![], &["usr_1"]));
-    assert_eq!(known.check_token(&facts(4), true), Err(Reason::SessionRevoked));
-    assert_eq!(known.check_token(&facts(6), true), Ok(()), "enabled again meanwhile");
+    assert_eq!(known.check_token(&facts(4)), Err(Reason::SessionRevoked));
+    assert_eq!(known.check_token(&facts(6)), Ok(()), "enabled again meanwhile");
 }
 
 /// A few targets, so that rules meet.
@@ -231,7 +266,7 @@ fn any_what() -> impl Strategy<Value = What> {
             keep_until
         }),
         n.clone()
-            .prop_map(move |n| What::Revoked { target: Target::Session { id: id(&format!("ses_{n}")) }, keep_until }),
+            .prop_map(move |n| What::Revoked { target: Target::Session { id: id(&format!("ses_{n}")), issuer: None }, keep_until }),
         n.clone().prop_map(move |n| What::Revoked {
             target: Target::Token { id: TokenId::from_bits(n.into()) },
             keep_until
@@ -270,7 +305,7 @@ fn answers(known: &Known, upto: u64) -> Vec<(Result<(), Reason>, Vec<String>, St
                 token: TokenId::from_bits(u128::from(n) + 100),
                 ..facts(position)
             };
-            let judged = known.check_token(&facts, true);
+            let judged = known.check_token(&facts);
             known.narrow(&mut facts);
             answers.push((judged, facts.roles, facts.scopes.to_string()));
         }
@@ -323,6 +358,6 @@ proptest! {
         for (index, what) in feed.enumerate() {
             known.apply(&change(index as u64 + 1, what));
         }
-        prop_assert!(known.check_token(&facts(at - 1), true).is_err());
+        prop_assert!(known.check_token(&facts(at - 1)).is_err());
     }
 }

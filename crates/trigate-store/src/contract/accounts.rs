@@ -85,7 +85,7 @@ pub async fn sessions_live_and_end(w: World) {
     assert!(find(session.cookie).await.is_none(), "its user is disabled");
     w.tenant.set_user_state(w.act("user.enable"), &user.id, State::Enabled).await.unwrap().gives_only();
     assert!(find(session.cookie).await.is_some());
-    let target = Target::Session { id: session.id.clone() };
+    let target = Target::Session { id: session.id.clone(), issuer: None };
     w.tenant.revoke(w.act("session.revoke"), target, w.later()).await.unwrap().gives_only();
     assert!(find(session.cookie).await.is_none());
     assert!(w.tenant.list_sessions(&user.id, w.now()).await.unwrap().is_empty());
@@ -107,7 +107,7 @@ pub async fn a_replaced_session_ends_but_its_tokens_are_revoked_with_the_line(w:
     assert!(w.tenant.find_session(&first.cookie, w.now(), 1800).await.unwrap().is_none());
     assert!(w.tenant.find_session(&second.cookie, w.now(), 1800).await.unwrap().is_some());
     assert!(w.judge(&token).await.is_some(), "a rise in privilege ends no token");
-    let target = Target::Session { id: second.id.clone() };
+    let target = Target::Session { id: second.id.clone(), issuer: None };
     w.tenant.revoke(w.act("logout"), target, w.later()).await.unwrap().gives_only();
     assert!(w.judge(&token).await.is_none(), "a logout ends the tokens of the whole login");
     let revoked: Vec<_> = w.changes().await.iter().filter_map(revoked_session).collect();
@@ -124,7 +124,7 @@ pub async fn a_replaced_session_ends_but_its_tokens_are_revoked_with_the_line(w:
 
 fn revoked_session(change: &trigate_core::change::Change) -> Option<SessionId> {
     match &change.what {
-        trigate_core::change::What::Revoked { target: Target::Session { id }, .. } => Some(id.clone()),
+        trigate_core::change::What::Revoked { target: Target::Session { id, issuer: None }, .. } => Some(id.clone()),
         _ => None,
     }
 }

@@ -85,7 +85,7 @@ pub async fn a_refused_code_is_not_consumed(w: World) {
     assert!(matches!(w.redeem(RedeemCode { challenge: None, ..presented }).await, CodeOutcome::Redeemed(_)));
     // A revoked session takes its codes along.
     let late = w.code(&client, &session).await;
-    let target = Target::Session { id: session.id };
+    let target = Target::Session { id: session.id, issuer: None };
     w.tenant.revoke(w.act("x"), target, w.later()).await.unwrap().gives_only();
     let refused = CodeOutcome::Refused(CodeRefusal::GrantRevoked);
     assert_eq!(w.redeem(w.presentation(&late, &client.id)).await, refused);

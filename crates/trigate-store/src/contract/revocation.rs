@@ -22,7 +22,7 @@ pub async fn what_rests_on_a_revoked_target_is_dead(w: World) {
         assert!(w.judge(&token).await.is_some());
         let target = match kind {
             "token" => Target::Token { id: token.token },
-            "session" => Target::Session { id: session.id.clone() },
+            "session" => Target::Session { id: session.id.clone(), issuer: None },
             "grant" => Target::Grant { id: issuance.grant.id.clone() },
             "user" => Target::User { id: user.id.clone(), issuer: None },
             "client" => Target::Client { id: client.id.clone(), issuer: None },
@@ -155,7 +155,7 @@ pub async fn a_revoked_key_stays_revoked(w: World) {
 pub async fn what_is_unknown_is_missing(w: World) {
     let rng = w.rng();
     let targets = [
-        Target::Session { id: SessionId::mint(rng) },
+        Target::Session { id: SessionId::mint(rng), issuer: None },
         Target::Grant { id: GrantId::mint(rng) },
         Target::User { id: UserId::mint(rng), issuer: None },
         Target::Client { id: ClientId::mint(rng), issuer: None },
@@ -170,6 +170,7 @@ pub async fn what_is_unknown_is_missing(w: World) {
     let foreign = [
         Target::User { id: UserId::mint(rng), issuer: Some("https://other.example".to_owned()) },
         Target::Client { id: ClientId::mint(rng), issuer: Some("https://other.example".to_owned()) },
+        Target::Session { id: SessionId::mint(rng), issuer: Some("https://other.example".to_owned()) },
         Target::Certificate { fingerprint: "00".repeat(32) },
         Target::Token { id: TokenId::foreign("https://other.example", "1") },
     ];

@@ -62,7 +62,7 @@ async fn revoke(tx: &mut Tx, target: Target, keep_until: Timestamp) -> Result<()
     let for_tokens = keep_until.max(tx.tokens_over().await?);
     match target {
         Target::Token { id } => revoke_token(tx, id, keep_until).await,
-        Target::Session { id } => revoke_session(tx, &id, for_tokens).await,
+        Target::Session { id, issuer: None } => revoke_session(tx, &id, for_tokens).await,
         Target::Grant { id } => revoke_grant(tx, &id, for_tokens).await,
         Target::User { id, issuer: None } => revoke_user(tx, &id, for_tokens).await,
         Target::Client { id, issuer: None } => revoke_client(tx, id, for_tokens).await,
@@ -74,9 +74,9 @@ async fn revoke(tx: &mut Tx, target: Target, keep_until: Timestamp) -> Result<()
             announce(tx, target, keep_until).await
         }
         // Another issuer's parties are not ours to know; the gates judge by the feed alone.
-        Target::User { issuer: Some(_), .. } | Target::Client { issuer: Some(_), .. } => {
-            announce(tx, target, keep_until).await
-        }
+        Target::User { issuer: Some(_), .. }
+        | Target::Client { issuer: Some(_), .. }
+        | Target::Session { issuer: Some(_), .. } => announce(tx, target, keep_until).await,
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn revoke_session(tx: &mut Tx, id: &SessionId, keep_until: Timestamp) 
     }
     tx.execute(REVOKE, values![&tx.tenant, id]).await?;
     for row in line {
-        let target = Target::Session { id: row.parse(0)? };
+        let target = Target::Session { id: row.parse(0)?, issuer: None };
         tx.change(What::Revoked { target, keep_until }).await?;
     }
     Ok(())

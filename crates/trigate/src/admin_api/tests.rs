@@ -45,6 +45,7 @@ async fn desk() -> Desk {
         issuer_url: "http://localhost:8081".into(),
         default_audience: "http://localhost:8080".into(),
         plans: Arc::new(|| vec!["free".into()]),
+        trusted_issuers: Arc::new(Vec::new),
         checkpoint_keys: Vec::new(),
         rotation: None,
         explainer: None,

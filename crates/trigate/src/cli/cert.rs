@@ -43,7 +43,7 @@ pub enum Command {
 impl Command {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         match self {
-            Self::Revoke { cert } => revoke::run(global, "cert", &cert, None).await,
+            Self::Revoke { cert } => revoke::run(global, "cert", &cert, None, false).await,
             Self::List => {
                 let answer = Door::open(global).await?.get(&["certificates"], &[]).await?;
                 list(global, &answer);

@@ -115,7 +115,7 @@ impl Policy {
 impl Command {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         if let Self::Revoke { key } = self {
-            return revoke::run(global, "key", &key, None).await;
+            return revoke::run(global, "key", &key, None, false).await;
         }
         let door = Door::open(global).await?;
         match self {

@@ -59,6 +59,7 @@ pub async fn operator(folder: &DataFolder, need: Need) -> Result<Arc<Operator>, 
     let server = &config.file.server;
     let url = |said: &Option<String>, port: u16| said.clone().unwrap_or_else(|| format!("http://localhost:{port}"));
     let plans: Vec<String> = config.file.plans.keys().cloned().collect();
+    let trusted: Vec<String> = config.file.trusted_issuer.iter().map(|issuer| issuer.url.clone()).collect();
     let store = store.tenant(&tenant);
     let checkpoint_keys = match need {
         Need::Store => Vec::new(),
@@ -89,6 +90,7 @@ pub async fn operator(folder: &DataFolder, need: Need) -> Result<Arc<Operator>, 
         issuer_url,
         default_audience,
         plans: Arc::new(move || plans.clone()),
+        trusted_issuers: Arc::new(move || trusted.clone()),
         checkpoint_keys,
         rotation: Some(on_demand.clone()),
         explainer: Some(on_demand),

@@ -12,6 +12,8 @@ Examples:
   trigate revoke user alice@example.com --why \"stolen phone\"
   trigate revoke key key_…
   trigate revoke token < token.txt
+  trigate revoke user 8f5e… --issuer https://login.example/realms/acme
+  trigate revoke session 4711 --issuer https://login.example/realms/acme
   trigate revoke cert spiffe://acme.test/billing
   trigate revoke signing-key key-2026-11")]
 pub struct Command {
@@ -21,7 +23,8 @@ pub struct Command {
     /// File with the credential; `-` is standard input.
     #[arg(long)]
     file: Option<PathBuf>,
-    /// A foreign issuer, for its users, clients and token ids.
+    /// A trusted issuer, for its users, clients, sessions and tokens. An argument is then a `jti`; a token itself comes on
+    /// standard input or in --file.
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
 }
@@ -70,11 +73,11 @@ impl Command {
         match (self.what, self.file) {
             (Some(what), None) => {
                 refuse_secret_argument(&what)?;
-                run(global, kind, &what, self.issuer.as_deref()).await
+                run(global, kind, &what, self.issuer.as_deref(), false).await
             }
             (None, file) if matches!(self.kind, Kind::Token | Kind::Key | Kind::Cert) => {
                 let what = input::read(file.as_deref(), kind)?;
-                run(global, kind, &what, self.issuer.as_deref()).await
+                run(global, kind, &what, self.issuer.as_deref(), true).await
             }
             (None, _) => Err(Failure::usage(format!("which {kind}?"), format!("name it: trigate revoke {kind} ID"))),
             (Some(_), Some(_)) => Err(Failure::usage("both an id and a file were given", "leave one out")),
@@ -93,9 +96,9 @@ pub fn refuse_secret_argument(text: &str) -> Result<(), Failure> {
     ))
 }
 
-pub async fn run(global: &Global, kind: &str, what: &str, issuer: Option<&str>) -> Result<(), Failure> {
+pub async fn run(global: &Global, kind: &str, what: &str, issuer: Option<&str>, whole: bool) -> Result<(), Failure> {
     let door = Door::open(global).await?;
-    let answer = door.post(&["revocations"], &json!({ "kind": kind, "what": what, "issuer": issuer })).await?;
+    let answer = door.post(&["revocations"], &json!({ "kind": kind, "what": what, "issuer": issuer, "whole": whole })).await?;
     if global.json {
         print::json(&answer);
     } else {

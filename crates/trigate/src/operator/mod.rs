@@ -51,6 +51,8 @@ pub struct OperatorParts {
     pub default_audience: String,
     /// Names of the plans that the configuration in force defines.
     pub plans: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// URLs of the other issuers that the configuration in force trusts.
+    pub trusted_issuers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Every key that ever signed checkpoints of the audit segments.
     pub checkpoint_keys: Vec<VerifyingKey>,
     /// Absent where no issuer runs.

@@ -32,9 +32,12 @@ pub struct Revoke {
     pub kind: Kind,
     /// An id, a name, an e-mail, a fingerprint, or the credential itself.
     pub what: Zeroizing<String>,
-    /// A foreign issuer, for its users, clients and token ids.
+    /// A trusted issuer, for its users, clients, sessions and tokens.
     #[serde(default)]
     pub issuer: Option<String>,
+    /// `what` is the whole token, not its `jti`.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -61,6 +64,9 @@ impl Operator {
         }
         let at = self.now();
         let mut act = self.act(by, verb(&target), &target.id());
+        if let Some(issuer) = &revoke.issuer {
+            act = act.fact("issuer", issuer);
+        }
         self.relate(&mut act, &target).await?;
         let committed = self.store().revoke(act, target.clone(), keep_until).await.map_err(|error| match error {
             trigate_core::port::StoreError::Missing(what) => {
@@ -79,12 +85,15 @@ impl Operator {
     async fn find_target(&self, revoke: &Revoke) -> Answer<(Target, Timestamp)> {
         let what = revoke.what.trim();
         let issuer = revoke.issuer.clone();
+        self.check_trusted(issuer.as_deref())?;
         let now = self.now();
         let tokens_gone = now.plus_seconds(TOKEN_LIFE_S);
         let for_ever = now.plus_seconds(FOR_EVER_S);
         Ok(match revoke.kind {
-            Kind::Token => self.find_token(what, issuer.as_deref()).await?,
-            Kind::Session => (Target::Session { id: parse(SessionId::parse(what), "session", what)? }, tokens_gone),
+            Kind::Token => self.find_token(what, issuer.as_deref(), revoke.whole).await?,
+            Kind::Session => {
+                (Target::Session { id: parse(SessionId::parse(what), "session", what)?, issuer }, tokens_gone)
+            },
             Kind::Grant => (Target::Grant { id: parse(GrantId::parse(what), "grant", what)? }, tokens_gone),
             Kind::User if issuer.is_some() => {
                 (Target::User { id: parse(UserId::parse(what), "user", what)?, issuer }, tokens_gone)
@@ -101,6 +110,22 @@ impl Operator {
         })
     }
 
+    /// A misspelt issuer must not pass for a revocation. One that is trusted no more has no tokens that could live.
+    fn check_trusted(&self, issuer: Option<&str>) -> Answer<()> {
+        let trusted = (self.parts.trusted_issuers)();
+        match issuer {
+            Some(issuer) if !trusted.iter().any(|known| known == issuer) => {
+                let help = if trusted.is_empty() {
+                    "the configuration trusts no other issuer; leave `issuer` out for what is ours".to_owned()
+                } else {
+                    format!("trusted are {}", trusted.join(", "))
+                };
+                Err(OperatorError::missing("trusted issuer", issuer, &help))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A key that signs is replaced first: from the revocation on nothing it signed is good, new tokens included.
     async fn replace_before_revoking(&self, by: &By, kid: &str) -> Answer<()> {
         let known = self.list_signing_keys().await?;
@@ -113,8 +138,12 @@ impl Operator {
     }
 
     /// A token by its text (JWT, opaque, refresh) or by its `jti`.
-    async fn find_token(&self, what: &str, issuer: Option<&str>) -> Answer<(Target, Timestamp)> {
+    async fn find_token(&self, what: &str, issuer: Option<&str>, whole: bool) -> Answer<(Target, Timestamp)> {
         let fallback = self.now().plus_seconds(TOKEN_LIFE_S);
+        if let Some(issuer) = issuer {
+            let id = if whole { TokenId::of_text(what) } else { TokenId::foreign(issuer, what) };
+            return Ok((Target::Token { id }, fallback));
+        }
         if what.starts_with(RefreshToken::PREFIX) {
             let found = self.store().find_refresh_grant(&Digest::of(what)).await?;
             let (grant, _) = found.ok_or_else(unknown_token)?;
@@ -127,11 +156,7 @@ impl Operator {
         if what.contains('.') {
             return self.read_jwt(what).await;
         }
-        let id = match issuer {
-            Some(issuer) => TokenId::foreign(issuer, what),
-            None => parse(TokenId::parse(what), "token id", what)?,
-        };
-        Ok((Target::Token { id }, fallback))
+        Ok((Target::Token { id: parse(TokenId::parse(what), "token id", what)? }, fallback))
     }
 
     /// Our own tokens are verified, so that a typing error does not pass for a revocation. A foreign issuer's keys are
@@ -143,6 +168,7 @@ impl Operator {
         let compact = Compact::parse(text, MAX_TOKEN_BYTES).map_err(|error| bad(error.to_string()))?;
         let claimed = compact.peek_issuer().ok_or_else(|| bad("it names no issuer".into()))?;
         if claimed != self.parts.issuer_url {
+            self.check_trusted(Some(&claimed))?;
             return self.read_foreign_jwt(&claimed, text);
         }
         let keys = self.store().list_signing_keys().await?;

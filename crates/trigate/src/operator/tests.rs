@@ -64,6 +64,7 @@ async fn desk(seed: u64) -> Desk {
         issuer_url: "http://localhost:8081".into(),
         default_audience: GATE.into(),
         plans: Arc::new(|| vec!["free".into(), "pro".into()]),
+        trusted_issuers: Arc::new(|| vec!["https://idp.example".into()]),
         checkpoint_keys: Vec::new(),
         rotation: None,
         explainer: None,
@@ -258,7 +259,7 @@ async fn accounts_roles_and_their_acts() {
 async fn revocation_names_what_it_ended() {
     let desk = desk(8).await;
     let key = desk.operator.create_key(&By::local(), key_of("Acme")).await.unwrap();
-    let revoke = |kind, what: &str| Revoke { kind, what: Zeroizing::new(what.to_owned()), issuer: None };
+    let revoke = |kind, what: &str| Revoke { kind, what: Zeroizing::new(what.to_owned()), issuer: None, whole: false };
     let done = desk.operator.revoke(&By::local(), revoke(Kind::Key, &key.key)).await.unwrap();
     assert_eq!((done.kind, done.id.as_str(), done.everywhere), ("key", key.record.id.as_str(), true));
     assert!(desk.operator.list_keys(None).await.unwrap()[0].revoked_at.is_some());
@@ -284,12 +285,12 @@ async fn a_token_of_a_foreign_key_is_not_ours_whatever_it_says() {
     let key = SigningKey::generate(Algorithm::EdDSA, "k1").unwrap();
     let claims = serde_json::json!({ "iss": "http://localhost:8081", "jti": "0000000000000000000001" });
     let forged = key.sign_jws("at+jwt", &claims).unwrap();
-    let asked = Revoke { kind: Kind::Token, what: Zeroizing::new(forged), issuer: None };
+    let asked = Revoke { kind: Kind::Token, what: Zeroizing::new(forged), issuer: None, whole: false };
     assert_eq!(desk.operator.revoke(&By::local(), asked).await.unwrap_err().status(), 400);
     // Another issuer's token is named by what it says.
     let claims = serde_json::json!({ "iss": "https://idp.example", "jti": "abc" });
     let asked =
-        Revoke { kind: Kind::Token, what: Zeroizing::new(key.sign_jws("at+jwt", &claims).unwrap()), issuer: None };
+        Revoke { kind: Kind::Token, what: Zeroizing::new(key.sign_jws("at+jwt", &claims).unwrap()), issuer: None, whole: false };
     let done = desk.operator.revoke(&By::local(), asked).await.unwrap();
     assert_eq!(done.id, trigate_core::id::TokenId::foreign("https://idp.example", "abc").to_string());
 }
@@ -311,9 +312,9 @@ async fn certificates_are_issued_listed_and_revoked_by_any_name() {
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(desk.folder.ca_key()).unwrap().permissions().mode() & 0o777, 0o600);
     }
-    let pem = Revoke { kind: Kind::Cert, what: Zeroizing::new(made.certificate.clone()), issuer: None };
+    let pem = Revoke { kind: Kind::Cert, what: Zeroizing::new(made.certificate.clone()), issuer: None, whole: false };
     desk.operator.revoke(&By::local(), pem).await.unwrap();
-    let by_name = Revoke { kind: Kind::Cert, what: Zeroizing::new(name.into()), issuer: None };
+    let by_name = Revoke { kind: Kind::Cert, what: Zeroizing::new(name.into()), issuer: None, whole: false };
     desk.operator.revoke(&By::local(), by_name).await.unwrap();
     assert!(desk.operator.list_certificates().await.unwrap()[0].revoked_at.is_some());
     for bad in ["", "two words", "spiffe://", "a/b"] {

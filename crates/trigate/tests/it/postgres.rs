@@ -60,7 +60,7 @@ async fn t34_k07_what_one_node_revokes_the_other_refuses_as_soon_as_the_answer_i
             assert!(Instant::now() < deadline, "round {round}: the key never came");
         }
         let started = Instant::now();
-        let revoke = Revoke { kind: Kind::Key, what: made.record.id.to_string().into(), issuer: None };
+        let revoke = Revoke { kind: Kind::Key, what: made.record.id.to_string().into(), issuer: None, whole: false };
         t.running.operator.revoke(&By::system(), revoke).await.unwrap();
         slowest = slowest.max(started.elapsed());
         assert_eq!(ask().await, 401, "round {round}: revoked at one node, alive at the other");
@@ -73,7 +73,7 @@ async fn t34_k07_what_one_node_revokes_the_other_refuses_as_soon_as_the_answer_i
         gate.send("GET", "/api/users/me/orders", &[("authorization", &format!("Bearer {token}"))], b"").await.status
     };
     assert_eq!(orders(&token).await, 200);
-    let revoke = Revoke { kind: Kind::User, what: t.alice.email.to_owned().into(), issuer: None };
+    let revoke = Revoke { kind: Kind::User, what: t.alice.email.to_owned().into(), issuer: None, whole: false };
     t.running.operator.revoke(&By::system(), revoke).await.unwrap();
     assert_eq!(orders(&token).await, 401);
     let token = t.alice_token("openid orders:read").await;
@@ -84,7 +84,7 @@ async fn t34_k07_what_one_node_revokes_the_other_refuses_as_soon_as_the_answer_i
     assert_eq!(orders(&token).await, 200);
     let deadline = Instant::now() + Duration::from_secs(15);
     loop {
-        let revoke = Revoke { kind: Kind::User, what: t.alice.email.to_owned().into(), issuer: None };
+        let revoke = Revoke { kind: Kind::User, what: t.alice.email.to_owned().into(), issuer: None, whole: false };
         if t.running.operator.revoke(&By::system(), revoke).await.is_ok() {
             break;
         }
