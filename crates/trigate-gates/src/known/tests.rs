@@ -265,8 +265,10 @@ fn any_what() -> impl Strategy<Value = What> {
             target: Target::User { id: id(&format!("usr_{n}")), issuer: None },
             keep_until
         }),
-        n.clone()
-            .prop_map(move |n| What::Revoked { target: Target::Session { id: id(&format!("ses_{n}")), issuer: None }, keep_until }),
+        n.clone().prop_map(move |n| What::Revoked {
+            target: Target::Session { id: id(&format!("ses_{n}")), issuer: None },
+            keep_until
+        }),
         n.clone().prop_map(move |n| What::Revoked {
             target: Target::Token { id: TokenId::from_bits(n.into()) },
             keep_until

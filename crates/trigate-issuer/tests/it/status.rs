@@ -120,7 +120,12 @@ async fn introspection_tells_the_truth_of_this_moment() {
     let session = SessionId::parse(stage.claims(access)["sid"].as_str().unwrap()).unwrap();
     let keep = trigate_core::Timestamp::from_seconds(1 << 40);
     let other = stage.tokens("poster", &[]).await;
-    stage.tenant.revoke(stage.act("session.revoke"), Target::Session { id: session, issuer: None }, keep).await.unwrap().gives_only();
+    stage
+        .tenant
+        .revoke(stage.act("session.revoke"), Target::Session { id: session, issuer: None }, keep)
+        .await
+        .unwrap()
+        .gives_only();
     assert!(!stage.is_active(access).await);
     let other = other["access_token"].as_str().unwrap();
     assert!(stage.is_active(other).await);

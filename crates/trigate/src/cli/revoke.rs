@@ -98,7 +98,8 @@ pub fn refuse_secret_argument(text: &str) -> Result<(), Failure> {
 
 pub async fn run(global: &Global, kind: &str, what: &str, issuer: Option<&str>, whole: bool) -> Result<(), Failure> {
     let door = Door::open(global).await?;
-    let answer = door.post(&["revocations"], &json!({ "kind": kind, "what": what, "issuer": issuer, "whole": whole })).await?;
+    let answer =
+        door.post(&["revocations"], &json!({ "kind": kind, "what": what, "issuer": issuer, "whole": whole })).await?;
     if global.json {
         print::json(&answer);
     } else {

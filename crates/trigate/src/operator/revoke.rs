@@ -93,7 +93,7 @@ impl Operator {
             Kind::Token => self.find_token(what, issuer.as_deref(), revoke.whole).await?,
             Kind::Session => {
                 (Target::Session { id: parse(SessionId::parse(what), "session", what)?, issuer }, tokens_gone)
-            },
+            }
             Kind::Grant => (Target::Grant { id: parse(GrantId::parse(what), "grant", what)? }, tokens_gone),
             Kind::User if issuer.is_some() => {
                 (Target::User { id: parse(UserId::parse(what), "user", what)?, issuer }, tokens_gone)

@@ -289,8 +289,12 @@ async fn a_token_of_a_foreign_key_is_not_ours_whatever_it_says() {
     assert_eq!(desk.operator.revoke(&By::local(), asked).await.unwrap_err().status(), 400);
     // Another issuer's token is named by what it says.
     let claims = serde_json::json!({ "iss": "https://idp.example", "jti": "abc" });
-    let asked =
-        Revoke { kind: Kind::Token, what: Zeroizing::new(key.sign_jws("at+jwt", &claims).unwrap()), issuer: None, whole: false };
+    let asked = Revoke {
+        kind: Kind::Token,
+        what: Zeroizing::new(key.sign_jws("at+jwt", &claims).unwrap()),
+        issuer: None,
+        whole: false,
+    };
     let done = desk.operator.revoke(&By::local(), asked).await.unwrap();
     assert_eq!(done.id, trigate_core::id::TokenId::foreign("https://idp.example", "abc").to_string());
 }
