@@ -13,6 +13,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("nodejs", &["/usr/bin/node", "/usr/local/bin/node"]),
     ("npm", &["/usr/bin/npm", "/usr/local/bin/npm"]),
     ("curl", &["/usr/bin/curl"]),
+    ("nginx", &["/usr/sbin/nginx"]),
+    ("caddy", &["/usr/bin/caddy"]),
     ("openssl", &["/usr/bin/openssl"]),
     ("python3-venv", &["/usr/bin/python3", "/usr/local/bin/python3"]),
 ];

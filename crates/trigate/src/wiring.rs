@@ -9,7 +9,7 @@ mod sockets;
 pub(crate) use reload::load_issuers;
 pub use reload::{pace, upstream_bounds, upstream_tls};
 pub use secrets::{checkpoint_keys, load_checkpoint_key, load_master_key, open_store};
-pub use sockets::{on_core, serve_road};
+pub use sockets::{Listeners, on_core, serve_road};
 
 use answers::{GatesExplainer, Health, IssuerExtras, health};
 use reload::Reload;
@@ -82,6 +82,7 @@ pub struct Running {
     pub issuer_addr: SocketAddr,
     pub desk_addr: SocketAddr,
     pub mtls_addr: Option<SocketAddr>,
+    pub forward_auth_addr: Option<SocketAddr>,
     pub urls: Urls,
     pub operator: Arc<Operator>,
     pub store: Arc<dyn Store>,
@@ -167,6 +168,7 @@ impl Server {
             issuer_addr: addresses[1],
             desk_addr: addresses[2],
             mtls_addr: threads.mtls,
+            forward_auth_addr: threads.forward_auth,
             urls,
             operator,
             store: base.store,

@@ -92,6 +92,7 @@ pub fn check(file: &File, text: &str) -> Vec<Finding> {
     check.check_machines();
     check.check_mtls();
     check.check_tls();
+    check.check_forward_auth();
     check.findings.sort_by_key(|finding| finding.line);
     check.findings
 }
@@ -117,18 +118,21 @@ impl Check<'_> {
 
     fn check_listeners(&mut self) {
         let server = &self.file.server;
+        let asked = self.file.forward_auth.as_ref().map(|asked| ("forward_auth", asked.listen));
         let open: Vec<(&str, SocketAddr)> = [("gate", server.gate), ("issuer", server.issuer), ("desk", server.desk)]
             .into_iter()
+            .chain(asked)
             .filter(|(_, address)| !address.ip().is_loopback())
             .collect();
         // With a certificate of its own the gate speaks TLS.
         let open = open.into_iter().filter(|(name, _)| *name != "gate" || self.file.tls.is_empty()).collect::<Vec<_>>();
         if !server.insecure_http {
             for (name, address) in open {
-                let line = self.line(&[Step::Key("server"), Step::Key(name)]);
+                let (section, word) = if name == "forward_auth" { (name, "listen") } else { ("server", name) };
+                let line = self.line(&[Step::Key(section), Step::Key(word)]);
                 let remedies = vec![
                     Remedy {
-                        toml: format!("{name} = \"127.0.0.1:{}\"", address.port()),
+                        toml: format!("{word} = \"127.0.0.1:{}\"", address.port()),
                         below: line,
                         replaces: true,
                         when: "to listen on this machine alone, behind something that speaks TLS",
@@ -156,6 +160,7 @@ impl Check<'_> {
             ("issuer", Some(server.issuer)),
             ("desk", Some(server.desk)),
             ("mtls", server.mtls),
+            ("forward_auth", self.file.forward_auth.as_ref().map(|asked| asked.listen)),
         ] {
             if let Some(address) = address.filter(|a| a.port() != 0)
                 && !seen.insert(address)
@@ -569,6 +574,22 @@ impl Check<'_> {
                 );
             }
             _ => {}
+        }
+    }
+}
+
+impl Check<'_> {
+    fn check_forward_auth(&mut self) {
+        let Some(asked) = &self.file.forward_auth else { return };
+        for (field, why, remedy) in asked.complaints() {
+            let line = self.line(&[Step::Key("forward_auth"), Step::Key(field)]);
+            let when = "if the proxy runs on this machine";
+            let remedies = match remedy {
+                Some(toml) if field == "proxies" => vec![replace(line, toml, when)],
+                Some(toml) => vec![below(self.section("forward_auth"), toml, when)],
+                None => vec![],
+            };
+            self.refuse(line, why, remedies);
         }
     }
 }

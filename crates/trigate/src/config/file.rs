@@ -32,6 +32,8 @@ pub struct File {
     /// Certificates of the gate's own listener.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tls: Vec<Tls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_auth: Option<super::forward_auth::ForwardAuth>,
     pub limits: Limits,
 }
 

@@ -122,7 +122,7 @@ fn base(config: &Config, epoch: u64) -> Rules {
     }
 }
 
-fn network(text: &str) -> Option<ipnet::IpNet> {
+pub(super) fn network(text: &str) -> Option<ipnet::IpNet> {
     text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from))
 }
 

@@ -7,6 +7,8 @@ mod answer;
 mod body;
 mod cors;
 mod explain;
+mod ext_authz;
+mod forward_auth;
 mod inside;
 mod road;
 pub mod try_mode;
@@ -14,6 +16,7 @@ mod upstream;
 
 pub use body::{Answer, PaceRule};
 pub use explain::explain;
+pub use forward_auth::ForwardAuth;
 pub use inside::{Guarded, Inside};
 pub use road::{Extras, NoExtras, Road, RoadConfig, RoadParts};
 pub use upstream::{

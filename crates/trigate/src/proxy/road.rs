@@ -26,6 +26,8 @@ pub struct RoadConfig {
     pub rules: Arc<Rules>,
     pub upstreams: HashMap<String, Arc<Upstream>>,
     pub pace: PaceRule,
+    /// The proxies that may ask for a verdict.
+    pub asked_by: Vec<ipnet::IpNet>,
 }
 
 /// What the road asks of the issuer; both answers are in memory.

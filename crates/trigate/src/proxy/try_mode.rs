@@ -7,7 +7,7 @@ use crate::{
     metrics::Metrics,
     proxy::{NoExtras, RoadConfig, RoadParts, Upstream, UpstreamUrl},
     tasks::{self, DeskFetch},
-    wiring::{Machine, StartError, loopback, on_core, pace, serve_road, upstream_bounds, upstream_tls},
+    wiring::{Listeners, Machine, StartError, loopback, on_core, pace, serve_road, upstream_bounds, upstream_tls},
 };
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -114,6 +114,7 @@ pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
         rules,
         upstreams: HashMap::from([(UPSTREAM.to_owned(), Arc::new(upstream))]),
         pace: pace(&limits),
+        asked_by: Vec::new(),
     };
     let parts = RoadParts {
         gates: Arc::new(gates),
@@ -130,9 +131,9 @@ pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
     let bounds = Bounds::of(&limits, cores());
     let threads = listening.sockets.into_iter().map(|socket| {
         let (parts, bounds, stop) = (parts.clone(), Arc::clone(&bounds), stop.clone());
-        std::thread::Builder::new()
-            .name("road".into())
-            .spawn(move || on_core(serve_road(parts, (socket, Mode::Plain), None, bounds, stop)))
+        std::thread::Builder::new().name("road".into()).spawn(move || {
+            on_core(serve_road(parts, Listeners { open: (socket, Mode::Plain), secure: None, asked: None }, bounds, stop))
+        })
     });
     let threads = threads.collect::<Result<Vec<_>, _>>().map_err(|error| StartError(error.to_string()))?;
     Ok(Trying { address: listening.address, stop: sender, threads })

@@ -166,6 +166,7 @@ fn road_config(
         rules: Arc::new(rules),
         upstreams: upstreams.collect::<Result<HashMap<_, _>, String>>()?,
         pace: pace(&config.file.limits),
+        asked_by: config.file.forward_auth.as_ref().map(config::ForwardAuth::networks).unwrap_or_default(),
     })
 }
 

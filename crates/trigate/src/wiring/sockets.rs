@@ -7,7 +7,7 @@ use crate::{
     edge::{self, Bounds, Core, Mode, Recorder, listen, tls},
     metrics::Metrics,
     operator::Operator,
-    proxy::{Guarded, Inside, Pool, Road, RoadParts},
+    proxy::{ForwardAuth, Guarded, Inside, Pool, Road, RoadParts},
     tasks,
 };
 use arc_swap::ArcSwap;
@@ -36,12 +36,14 @@ pub(super) struct Sockets {
     pub(super) issuer: listen::Listening,
     pub(super) desk: listen::Listening,
     pub(super) mtls: Option<listen::Listening>,
+    pub(super) forward_auth: Option<listen::Listening>,
     pub(super) cores: usize,
 }
 
 pub(super) struct Threads {
     pub(super) handles: Vec<JoinHandle<()>>,
     pub(super) mtls: Option<SocketAddr>,
+    pub(super) forward_auth: Option<SocketAddr>,
 }
 
 impl Sockets {
@@ -57,6 +59,12 @@ impl Sockets {
             issuer: bind("issuer", server.issuer, 1)?,
             desk: bind("desk", server.desk, 1)?,
             mtls: server.mtls.map(|address| bind("mtls", address, cores)).transpose()?,
+            forward_auth: config
+                .file
+                .forward_auth
+                .as_ref()
+                .map(|asked| bind("forward_auth", asked.listen, cores))
+                .transpose()?,
             cores,
         })
     }
@@ -88,14 +96,17 @@ impl Sockets {
     ) -> Result<Threads, StartError> {
         let bounds = Bounds::of(&config.file.limits, self.cores);
         let mtls = self.mtls.as_ref().map(|listening| listening.address);
+        let forward_auth = self.forward_auth.as_ref().map(|listening| listening.address);
+        let mut asked = self.forward_auth.map(|listening| listening.sockets).unwrap_or_default().into_iter();
         let mut secure = self.mtls.map(|listening| listening.sockets).unwrap_or_default().into_iter();
         let mut handles = Vec::new();
         for (index, plain) in self.gate.sockets.into_iter().enumerate() {
             let (road, bounds, stop) = (road.clone(), Arc::clone(&bounds), stop.clone());
             let secure = secure.next().zip(reload.tls.clone());
-            let open = reload.gate_tls.clone().map_or(Mode::Plain, Mode::Tls);
+            let mode = reload.gate_tls.clone().map_or(Mode::Plain, Mode::Tls);
+            let listeners = Listeners { open: (plain, mode), secure, asked: asked.next() };
             let thread = std::thread::Builder::new().name(format!("road-{index}"));
-            let handle = thread.spawn(move || on_core(serve_road(road, (plain, open), secure, bounds, stop)));
+            let handle = thread.spawn(move || on_core(serve_road(road, listeners, bounds, stop)));
             handles.push(handle.map_err(StartError::of)?);
         }
         let recorder = Recorders {
@@ -109,7 +120,7 @@ impl Sockets {
         let thread = std::thread::Builder::new().name("desk-io".into());
         let handle = thread.spawn(move || on_core(serve_inside(inside, issuer, desk, recorder, bounds, stop)));
         handles.push(handle.map_err(StartError::of)?);
-        Ok(Threads { handles, mtls })
+        Ok(Threads { handles, mtls, forward_auth })
     }
 }
 
@@ -140,14 +151,17 @@ impl Recorders {
     }
 }
 
+/// The sockets of one core of the road.
+pub struct Listeners {
+    /// The gate's own.
+    pub open: (std::net::TcpListener, Mode),
+    pub secure: Option<(std::net::TcpListener, tls::Current)>,
+    /// For proxies that ask.
+    pub asked: Option<std::net::TcpListener>,
+}
+
 /// One core of the road: its listeners share one pool of upstream connections.
-pub async fn serve_road(
-    parts: RoadParts,
-    (socket, mode): (std::net::TcpListener, Mode),
-    secure: Option<(std::net::TcpListener, tls::Current)>,
-    bounds: Arc<Bounds>,
-    stop: tasks::Stop,
-) {
+pub async fn serve_road(parts: RoadParts, listeners: Listeners, bounds: Arc<Bounds>, stop: tasks::Stop) {
     let recorders = Recorders {
         audit: Arc::clone(&parts.audit),
         clock: Arc::clone(&parts.clock),
@@ -160,6 +174,7 @@ pub async fn serve_road(
         let handler = Road::new(parts.clone(), Rc::clone(&pool), Rc::clone(&recorder), bounds.requests);
         Core { handler, bounds: Arc::clone(&bounds), recorder, mode }
     };
+    let Listeners { open: (socket, mode), secure, asked } = listeners;
     let open = edge::accept(socket, core("gate", mode), stop.clone());
     let closed = async {
         match secure {
@@ -167,8 +182,15 @@ pub async fn serve_road(
             None => Ok(()),
         }
     };
-    let (open, closed) = tokio::join!(open, closed);
-    for outcome in [open, closed] {
+    let asked = async {
+        let Some(socket) = asked else { return Ok(()) };
+        let recorder = recorders.of("forward_auth");
+        let handler = ForwardAuth::new(parts.clone(), Rc::clone(&recorder));
+        let core = Core { handler, bounds: Arc::clone(&bounds), recorder, mode: Mode::Plain };
+        edge::accept(socket, core, stop.clone()).await
+    };
+    let (open, closed, asked) = tokio::join!(open, closed, asked);
+    for outcome in [open, closed, asked] {
         if let Err(error) = outcome {
             tracing::error!(%error, "a listener of the road ended");
         }

@@ -18,7 +18,7 @@ use trigate::{
 use trigate_core::{client::ClientAuthentication, id::ClientId};
 
 /// The path that `cargo xtask test` names, or `None`, said aloud.
-fn part(name: &str) -> Option<PathBuf> {
+pub fn part(name: &str) -> Option<PathBuf> {
     let found = std::env::var_os(name).map(PathBuf::from);
     assert!(found.is_some() || std::env::var_os("TRIGATE_TEST_REQUIRE").is_none(), "{name} is not set");
     if found.is_none() {
@@ -29,7 +29,7 @@ fn part(name: &str) -> Option<PathBuf> {
     found
 }
 
-fn scripts() -> PathBuf {
+pub fn scripts() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../conformance/clients")
 }
 

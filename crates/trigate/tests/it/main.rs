@@ -14,6 +14,8 @@ mod command_line;
 mod crash;
 mod fixture;
 mod foreign;
+mod forms;
+mod forward_auth;
 mod gate_framing;
 mod gate_http;
 mod gate_keys;
