@@ -132,7 +132,12 @@ pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
     let threads = listening.sockets.into_iter().map(|socket| {
         let (parts, bounds, stop) = (parts.clone(), Arc::clone(&bounds), stop.clone());
         std::thread::Builder::new().name("road".into()).spawn(move || {
-            on_core(serve_road(parts, Listeners { open: (socket, Mode::Plain), secure: None, asked: None }, bounds, stop))
+            on_core(serve_road(
+                parts,
+                Listeners { open: (socket, Mode::Plain), secure: None, asked: None },
+                bounds,
+                stop,
+            ))
         })
     });
     let threads = threads.collect::<Result<Vec<_>, _>>().map_err(|error| StartError(error.to_string()))?;

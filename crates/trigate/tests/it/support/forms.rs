@@ -44,7 +44,7 @@ pub struct Asked {
     pub challenge: String,
     pub body: String,
     pub request_id: Option<String>,
-    /// Identity that the API gets (not read in the proxy form: its API saw it).
+    /// Identity that the API gets; in the proxy form its API saw it, and nothing stands here.
     pub identity: Vec<(String, String)>,
 }
 
@@ -111,18 +111,25 @@ fn add_hop(headers: &mut Vec<(String, String)>) {
 
 fn of_reply(reply: Reply) -> Asked {
     let meant = reply.header("x-trigate-status").map(|status| status.parse().unwrap());
-    let ours = reply.head.iter().filter(|(name, _)| name.starts_with("x-trigate-") && !is_about_the_answer(name));
+    let ours = reply.head.iter().filter(|(name, _)| is_identity(name));
     Asked {
         status: meant.unwrap_or(reply.status),
         challenge: reply.headers("www-authenticate").collect::<Vec<_>>().join(", "),
         body: String::from_utf8_lossy(&reply.body).into_owned(),
         request_id: reply.header("x-request-id").map(str::to_owned),
-        identity: ours.cloned().collect(),
+        identity: sorted(ours.cloned().collect()),
     }
 }
 
-fn is_about_the_answer(name: &str) -> bool {
-    matches!(name, "x-trigate-status" | "x-trigate-target")
+/// The same for the same caller: neither about the answer nor about this one request.
+fn is_identity(name: &str) -> bool {
+    name.starts_with("x-trigate-")
+        && !["x-trigate-status", "x-trigate-target", "x-trigate-request-id", "x-trigate-assertion"].contains(&name)
+}
+
+fn sorted(mut pairs: Vec<(String, String)>) -> Vec<(String, String)> {
+    pairs.sort();
+    pairs
 }
 
 fn of_check(answer: &Value) -> Asked {
@@ -131,13 +138,13 @@ fn of_check(answer: &Value) -> Asked {
     let headers = pairs("headers");
     let find = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let mut identity = pairs("set");
-    identity.retain(|(name, _)| name.starts_with("x-trigate-"));
+    identity.retain(|(name, _)| is_identity(name));
     Asked {
         status: u16::try_from(answer["status"].as_u64().unwrap()).unwrap(),
         challenge: find("www-authenticate").unwrap_or_default(),
         body: answer["body"].as_str().unwrap().to_owned(),
         request_id: find("x-request-id"),
-        identity,
+        identity: sorted(identity),
     }
 }
 
