@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | `verify` | `jwk` or `jwks`, `token` | is the compact JWS accepted under that key (of that set)? |
 //! | `sig` | `alg`, `jwk` or `der`, `msg`, `sig` (hexadecimal) | is the raw signature accepted, in the form that JWS has? |
+//! | `x509` | `chain`, `roots`, `crls` (PEM), `time` (RFC 3339) | is the client's chain accepted? Lists that are given count. |
 //!
-//! Decides nothing itself: it turns text into the arguments of `trigate_core::jose`. A question that cannot be read is
+//! Decides nothing itself: it turns text into the arguments of `trigate_core::jose` and `trigate_x509`. A question that cannot be read is
 //! answered `false`, with `error`.
 
 mod spki;
@@ -30,6 +31,13 @@ struct Question<'a> {
     der: Option<String>,
     msg: Option<String>,
     sig: Option<String>,
+    #[serde(default)]
+    chain: Vec<String>,
+    #[serde(default)]
+    roots: Vec<String>,
+    #[serde(default)]
+    crls: Vec<String>,
+    time: Option<String>,
 }
 
 /// Answers one line.
@@ -57,6 +65,7 @@ fn judge(question: &Question<'_>) -> Result<(), String> {
     match question.op.as_str() {
         "verify" => verify(question),
         "sig" => sig(question),
+        "x509" => x509(question),
         other => Err(format!("no such op: `{other}`")),
     }
 }
@@ -109,6 +118,12 @@ fn sig(question: &Question<'_>) -> Result<(), String> {
     };
     let key = VerifyingKey::from_jwk_pinned(&jwk, algorithm).map_err(text)?;
     key.verify(&hex(member(&question.msg, "msg")?)?, &hex(member(&question.sig, "sig")?)?).map_err(text)
+}
+
+fn x509(question: &Question<'_>) -> Result<(), String> {
+    let time = member(&question.time, "time")?;
+    let now = trigate_core::Timestamp::parse_rfc3339(time).ok_or("`time` is no RFC 3339 time")?;
+    trigate_x509::accept_pem(&question.chain, &question.roots, &question.crls, now).map(drop).map_err(text)
 }
 
 fn member<'a>(value: &'a Option<String>, name: &str) -> Result<&'a str, String> {

@@ -117,6 +117,20 @@ pub enum Target {
     Certificate {
         fingerprint: String,
     },
+    /// By its authority's name and number.
+    CertificateSerial {
+        issuer: String,
+        /// Lower-case hexadecimal without leading zeros.
+        serial: String,
+    },
+    /// Every certificate of this public key, by SHA-256 of its SPKI (lower-case hexadecimal).
+    CertificateKey {
+        spki: String,
+    },
+    /// Every certificate of this SPIFFE id that was made before now.
+    SpiffeId {
+        id: String,
+    },
     SigningKey {
         kid: String,
     },
@@ -133,6 +147,9 @@ impl Target {
             Self::Application { .. } => "application",
             Self::Key { .. } => "key",
             Self::Certificate { .. } => "certificate",
+            Self::CertificateSerial { .. } => "certificate_serial",
+            Self::CertificateKey { .. } => "certificate_key",
+            Self::SpiffeId { .. } => "spiffe_id",
             Self::SigningKey { .. } => "signing_key",
         }
     }
@@ -156,6 +173,9 @@ impl Target {
             Self::Application { id } => id.to_string(),
             Self::Key { id } => id.to_string(),
             Self::Certificate { fingerprint } => fingerprint.clone(),
+            Self::CertificateSerial { issuer, serial } => format!("{serial} of {issuer}"),
+            Self::CertificateKey { spki } => spki.clone(),
+            Self::SpiffeId { id } => id.clone(),
             Self::SigningKey { kid } => kid.clone(),
         }
     }

@@ -85,6 +85,7 @@ reasons! {
     CertificateMissing = "certificate.missing", "the route wants a client certificate and none came";
     CertificateInvalid = "certificate.invalid", "the certificate is expired, foreign or not for clients";
     CertificateRevoked = "certificate.revoked", "the certificate was revoked";
+    CertificateStatus = "certificate.status_unknown", "no good revocation list of the certificate's authority is at hand";
     CertificateUnmapped = "certificate.unmapped", "no rule maps this certificate to a machine";
     AuthenticationOld = "authentication.insufficient", "the route wants a stronger or fresher login (RFC 9470)";
     LookupUnavailable = "lookup.unavailable", "the token could not be looked up";

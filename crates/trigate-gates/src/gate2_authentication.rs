@@ -168,7 +168,7 @@ fn check_current(
         token::check_current(passage, token).map_err(here)?;
     }
     if let (Some(machine), Some(certificate)) = (&established.machine, passage.request.certificate) {
-        passage.known().check_certificate(&certificate.fingerprint).map_err(here)?;
+        passage.known().check_certificate(certificate).map_err(here)?;
         passage.known().check_machine(&machine.application, certificate.not_before).map_err(here)?;
     }
     load_application(passage, established).map_err(here)?;

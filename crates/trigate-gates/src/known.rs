@@ -15,7 +15,7 @@ use self::{
     rules::{Narrowings, Rule, RuleSet},
     tokens::RevokedTokens,
 };
-use crate::sharded::Sharded;
+use crate::{request::ClientCertificate, sharded::Sharded};
 use arc_swap::ArcSwap;
 use http::HeaderName;
 use std::{
@@ -80,6 +80,9 @@ struct Revoked {
     applications: RuleSet<AppId>,
     keys: RuleSet<KeyId>,
     certificates: RuleSet<String>,
+    certificate_serials: RuleSet<(String, String)>,
+    certificate_keys: RuleSet<String>,
+    spiffe_ids: RuleSet<String>,
     signing_keys: RuleSet<String>,
     foreign_users: ForeignRules,
     foreign_clients: ForeignRules,
@@ -286,6 +289,9 @@ impl Known {
             Target::Application { id } => revoked.applications.add(id, rule),
             Target::Key { id } => revoked.keys.add(id, rule),
             Target::Certificate { fingerprint } => revoked.certificates.add(fingerprint, rule),
+            Target::CertificateSerial { issuer, serial } => revoked.certificate_serials.add((issuer, serial), rule),
+            Target::CertificateKey { spki } => revoked.certificate_keys.add(spki, rule),
+            Target::SpiffeId { id } => revoked.spiffe_ids.add(id, rule),
             Target::SigningKey { kid } => {
                 revoked.signing_keys.add(kid, rule);
                 self.verifier_epoch.fetch_add(1, Ordering::AcqRel);
@@ -370,8 +376,19 @@ impl Known {
         Ok(())
     }
 
-    pub(crate) fn check_certificate(&self, fingerprint: &str) -> Result<(), Reason> {
-        if self.revoked.certificates.any(fingerprint) { Err(Reason::CertificateRevoked) } else { Ok(()) }
+    /// By itself, its number, its key, or its SPIFFE id. (An id lives on: certificates that are made afterwards are good.)
+    ///
+    /// # Errors
+    /// It was revoked.
+    pub fn check_certificate(&self, certificate: &ClientCertificate) -> Result<(), Reason> {
+        let revoked = &self.revoked;
+        let serial = (certificate.issuer.clone(), certificate.serial.clone());
+        let made = Some(certificate.not_before);
+        let hit = revoked.certificates.any(&certificate.fingerprint)
+            || revoked.certificate_serials.any(&serial)
+            || revoked.certificate_keys.any(&certificate.key)
+            || certificate.san_uris.iter().any(|id| revoked.spiffe_ids.hits_issued_at(id, made, 0));
+        if hit { Err(Reason::CertificateRevoked) } else { Ok(()) }
     }
 
     /// Is what our own token says still true? Judged on every request, after the cache of verified tokens, by position,

@@ -118,6 +118,7 @@ const fn answer(reason: Reason) -> (StatusCode, Challenge) {
         | Reason::CertificateMissing
         | Reason::CertificateInvalid
         | Reason::CertificateRevoked
+        | Reason::CertificateStatus
         | Reason::CertificateUnmapped => (S::UNAUTHORIZED, Bring),
         Reason::TokenDuplicate
         | Reason::TokenMalformed

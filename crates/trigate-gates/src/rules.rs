@@ -491,6 +491,8 @@ pub struct RouteRule {
     pub assertion: bool,
     /// Pass `Authorization` and key headers on to the upstream.
     pub pass_credentials: bool,
+    /// The upstream is told the client's certificate. // RFC 9440
+    pub client_cert: bool,
     pub kind: RouteKind,
 }
 
@@ -519,6 +521,7 @@ impl RouteRule {
             max_body_bytes: 10 * 1024 * 1024,
             assertion: false,
             pass_credentials: false,
+            client_cert: false,
             kind: RouteKind::Upstream,
         }
     }

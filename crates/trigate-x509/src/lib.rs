@@ -24,6 +24,11 @@ pub use fault::Fault;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
 use trigate_core::Timestamp;
 
+/// The trust domain of a SPIFFE id in its only spelling; `None`: it is no such id.
+pub fn spiffe_domain(id: &str) -> Option<&str> {
+    name::spiffe(id)
+}
+
 /// The certificates of a PEM text, in its order.
 ///
 /// # Errors

@@ -30,6 +30,8 @@ pub struct Metrics {
     pub reloads: AtomicU64,
     pub reloads_failed: AtomicU64,
     pub upstream_errors: AtomicU64,
+    /// Revocation lists that could not be renewed.
+    pub trust_failures: AtomicU64,
     pub audit_next: AtomicU64,
     pub audit_indexed: AtomicU64,
 }
@@ -75,6 +77,12 @@ impl Metrics {
                 &self.lease_remaining_ms,
             ),
             ("trigate_reloads_total", "Configurations taken into force by reload.", "counter", &self.reloads),
+            (
+                "trigate_trust_failures_total",
+                "Revocation lists that could not be renewed.",
+                "counter",
+                &self.trust_failures,
+            ),
             (
                 "trigate_reloads_failed_total",
                 "Reloads that kept the old configuration.",

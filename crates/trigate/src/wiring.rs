@@ -121,6 +121,8 @@ impl Server {
         let mut running_tasks = base.tasks;
         running_tasks.push(tokio::spawn(tasks::rotate_keys(Arc::clone(&issuer), stop.clone())));
         running_tasks.push(tokio::spawn(tasks::refresh_issuers(Arc::clone(&issuers), stop.clone())));
+        let fetcher = list_fetcher(&config, &reload, &base.metrics)?;
+        running_tasks.push(tokio::spawn(tasks::fetch_lists(fetcher, stop.clone())));
         let audit: Arc<dyn AuditSink> = base.audit.clone();
         let extras = Arc::new(IssuerExtras { issuer: Arc::clone(&issuer), desk: Handle::current() });
         let road = RoadParts {
@@ -132,6 +134,7 @@ impl Server {
             node: config.file.server.node().into(),
             extras,
             upstream_tls: upstream_tls()?,
+            trust: Arc::clone(&reload.trust),
         };
         running_tasks.push(tokio::spawn(crate::proxy::check_health(
             Arc::clone(&reload.road),
@@ -397,14 +400,37 @@ fn start_gates(config: &Config, base: &Base, machine: &Machine) -> Result<(Arc<I
     Ok((issuers, Arc::new(gates)))
 }
 
+/// Renews revocation lists beside the requests.
+fn list_fetcher(
+    config: &Config,
+    reload: &Arc<Reload>,
+    metrics: &Arc<Metrics>,
+) -> Result<tasks::ListFetcher, StartError> {
+    let mtls = config.file.mtls.as_ref();
+    let lists =
+        mtls.into_iter().flat_map(|mtls| mtls.crl.iter().chain(mtls.host.iter().flat_map(|host| host.crl.iter())));
+    // A list that the file names may be on this machine: the operator said so.
+    let allow_networks = if lists.map(str::to_owned).any(|url| is_local(&url)) { loopback() } else { vec![] };
+    let outbound = Outbound::new(OutboundSettings { allow_networks, ..OutboundSettings::default() });
+    let renewed = Arc::clone(reload);
+    Ok(tasks::ListFetcher {
+        trust: Arc::clone(&reload.trust),
+        renew: Arc::new(move || renewed.renew_trust()),
+        fetch: Arc::new(outbound.map_err(StartError::of)?),
+        metrics: Arc::clone(metrics),
+    })
+}
+
+fn is_local(url: &str) -> bool {
+    url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).is_some_and(|host| {
+        host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
+}
+
 /// Loopback, when a trusted issuer of the file is there.
 pub(crate) fn issuer_networks(config: &Config) -> Vec<ipnet::IpNet> {
-    let local = |url: &String| {
-        url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).is_some_and(|host| {
-            host == "localhost"
-                || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        })
-    };
+    let local = |url: &String| is_local(url);
     let any =
         config.file.trusted_issuer.iter().any(|issuer| local(&issuer.url) || issuer.jwks.as_ref().is_some_and(local));
     if any { loopback() } else { vec![] }

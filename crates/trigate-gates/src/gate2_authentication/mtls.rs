@@ -27,6 +27,9 @@ impl Machine {
 }
 
 pub(crate) fn judge(certificate: &ClientCertificate, rules: &[MachineRule], now: Timestamp) -> Result<Machine, Reason> {
+    if let Some(reason) = certificate.fault {
+        return Err(reason);
+    }
     // Judged on each request: the connection may be older than the certificate's end. // RFC 5280 §4.1.2.5
     if now < certificate.not_before || now > certificate.not_after {
         return Err(Reason::CertificateInvalid);
@@ -91,6 +94,8 @@ mod tests {
     fn certificate(uris: &[&str], dns: &[&str]) -> ClientCertificate {
         ClientCertificate {
             fingerprint: "00".repeat(32),
+            thumbprint: String::new(),
+            key: String::new(),
             serial: "1".into(),
             issuer: "CN=ca".into(),
             subject: "CN=warehouse".into(),
@@ -98,6 +103,7 @@ mod tests {
             san_dns: dns.iter().map(|s| (*s).to_owned()).collect(),
             not_before: Timestamp::from_seconds(100),
             not_after: Timestamp::from_seconds(200),
+            fault: None,
         }
     }
 

@@ -472,6 +472,8 @@ fn rules(tenant: &TenantId, change: impl FnOnce(&mut Vec<RouteRule>)) -> Rules {
 pub fn certificate(rig: &Rig, uri: &str) -> ClientCertificate {
     ClientCertificate {
         fingerprint: "ab".repeat(32),
+        thumbprint: String::new(),
+        key: "ef".repeat(32),
         serial: "01".into(),
         issuer: "CN=ca".into(),
         subject: "CN=warehouse".into(),
@@ -479,6 +481,7 @@ pub fn certificate(rig: &Rig, uri: &str) -> ClientCertificate {
         san_dns: vec![],
         not_before: rig.clock.now().plus_seconds(-60),
         not_after: rig.clock.now().plus_seconds(3_600),
+        fault: None,
     }
 }
 

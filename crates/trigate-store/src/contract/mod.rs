@@ -52,6 +52,7 @@ checks! {
     grants::a_client_that_does_not_rotate_keeps_its_token,
     grants::one_of_many_simultaneous_presentations_wins,
     revocation::what_rests_on_a_revoked_target_is_dead,
+    revocation::foreign_certificates_are_announced,
     revocation::a_login_after_revoking_the_user_works,
     revocation::narrowed_tokens_stay_narrowed,
     revocation::a_revoked_key_stays_revoked,

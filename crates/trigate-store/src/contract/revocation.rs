@@ -55,6 +55,28 @@ pub async fn what_rests_on_a_revoked_target_is_dead(w: World) {
     }
 }
 
+/// Certificates of other authorities are named by what is known of them; the feed and its snapshot carry each as it is.
+pub async fn foreign_certificates_are_announced(w: World) {
+    let targets = [
+        Target::CertificateSerial { issuer: "CN=Acme CA, O=Acme".into(), serial: "2a01".into() },
+        Target::CertificateKey { spki: "ab".repeat(32) },
+        Target::SpiffeId { id: "spiffe://acme.test/billing".into() },
+    ];
+    for target in &targets {
+        w.tenant.revoke(w.act("cert.revoke"), target.clone(), w.later()).await.unwrap().gives_only();
+    }
+    let announced: Vec<Target> = w
+        .changes()
+        .await
+        .into_iter()
+        .filter_map(|change| match change.what {
+            What::Revoked { target, .. } => Some(target),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(announced, targets);
+}
+
 pub async fn a_login_after_revoking_the_user_works(w: World) {
     let app = w.app("a").await;
     let client = w.client(&app.id).await;

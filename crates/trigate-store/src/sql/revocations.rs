@@ -73,6 +73,10 @@ async fn revoke(tx: &mut Tx, target: Target, keep_until: Timestamp) -> Result<()
             mark_revoked(tx, fingerprint).await?;
             announce(tx, target, keep_until).await
         }
+        // Certificates of other authorities are not kept here: the gates judge by the feed alone.
+        Target::CertificateSerial { .. } | Target::CertificateKey { .. } | Target::SpiffeId { .. } => {
+            announce(tx, target, keep_until).await
+        }
         // Another issuer's parties are not ours to know; the gates judge by the feed alone.
         Target::User { issuer: Some(_), .. }
         | Target::Client { issuer: Some(_), .. }

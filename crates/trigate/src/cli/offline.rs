@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use crate::{
     config::{self, Config, Urls},
+    edge::trust::Trust,
     operator::{
         By, Operator, OperatorError, OperatorParts,
         barrier::LeaseBarrier,
@@ -185,8 +186,9 @@ impl Explainer for OnDemand {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let rules = Arc::new(config::road_rules(&self.config, &self.urls, 1).map_err(broken)?);
         let gates = Box::pin(self.gates(&rules, &clock)).await?;
-        let authorities = self.config.file.mtls.as_ref().map(|mtls| self.config.resolve(&mtls.ca));
-        Box::pin(crate::proxy::explain(&gates, &rules, question, authorities.as_deref(), clock.now())).await
+        let trust = Trust::default().prepare(&self.config).map_err(broken)?;
+        let trusted = trust.is_configured().then_some(&trust);
+        Box::pin(crate::proxy::explain(&gates, &rules, question, trusted, clock.now())).await
     }
 }
 

@@ -15,6 +15,9 @@ Examples:
   trigate revoke user 8f5e… --issuer https://login.example/realms/acme
   trigate revoke session 4711 --issuer https://login.example/realms/acme
   trigate revoke cert spiffe://acme.test/billing
+  trigate revoke cert --serial 0a:1b:2c --issuer \"CN=Acme CA\"
+  trigate revoke cert --spki 9f86d081…
+  trigate revoke cert --spiffe spiffe://acme.test/billing
   trigate revoke signing-key key-2026-11")]
 pub struct Command {
     kind: Kind,
@@ -24,9 +27,34 @@ pub struct Command {
     #[arg(long)]
     file: Option<PathBuf>,
     /// A trusted issuer, for its users, clients, sessions and tokens. An argument is then a `jti`; a token itself comes on
-    /// standard input or in --file.
+    /// standard input or in --file. With --serial: the name of the authority.
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
+    #[command(flatten)]
+    certificates: Certificates,
+}
+
+/// Certificates that were issued elsewhere, by what is known of them.
+#[derive(Args)]
+#[group(multiple = false)]
+struct Certificates {
+    /// A certificate by its number in hexadecimal; --issuer names the authority.
+    #[arg(long, value_name = "HEX")]
+    serial: Option<String>,
+    /// Every certificate of a public key, by the key's SHA-256.
+    #[arg(long, value_name = "HEX")]
+    spki: Option<String>,
+    /// Every certificate of a SPIFFE id made before now.
+    #[arg(long, value_name = "ID")]
+    spiffe: Option<String>,
+}
+
+impl Certificates {
+    fn target(self) -> Option<(&'static str, String)> {
+        let serial = self.serial.map(|serial| ("cert_serial", serial));
+        let key = self.spki.map(|key| ("cert_key", key));
+        serial.or(key).or(self.spiffe.map(|id| ("spiffe", id)))
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -70,6 +98,15 @@ impl Kind {
 impl Command {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let kind = self.kind.as_str();
+        if let Some((by, what)) = self.certificates.target() {
+            if !matches!(self.kind, Kind::Cert) || self.what.is_some() || self.file.is_some() {
+                return Err(Failure::usage(
+                    "--serial, --spki and --spiffe stand alone",
+                    "trigate revoke cert --serial HEX",
+                ));
+            }
+            return run(global, by, &what, self.issuer.as_deref(), false).await;
+        }
         match (self.what, self.file) {
             (Some(what), None) => {
                 refuse_secret_argument(&what)?;

@@ -562,8 +562,11 @@ impl Check<'_> {
     fn check_mtls(&mut self) {
         let line = self.section("mtls");
         match (&self.file.mtls, self.file.server.mtls) {
-            (Some(mtls), _) if mtls.ca.is_empty() || mtls.certificate.is_empty() || mtls.key.is_empty() => {
-                self.refuse(line, "`[mtls]` needs `ca`, `certificate` and `key`", vec![]);
+            (Some(mtls), address) => {
+                for (field, why) in mtls.faults(address.is_some()) {
+                    let line = self.line(&[Step::Key("mtls"), Step::Key(field)]).max(line);
+                    self.refuse(line, why, vec![]);
+                }
             }
             (None, Some(_)) => {
                 let line = self.line(&[Step::Key("server"), Step::Key("mtls")]);

@@ -1,7 +1,7 @@
 //! What may stand in `trigate.toml`? The words of the file, field by field; what they mean together is judged in
 //! `check.rs`. Unknown fields are refused: a misspelt safeguard is no safeguard.
 
-use super::{tls::Tls, upstreams::Upstream};
+use super::{mtls::Mtls, tls::Tls, upstreams::Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -264,6 +264,9 @@ pub struct Route {
     /// Hand the upstream a signed statement of who was let in.
     #[serde(skip_serializing_if = "is_false")]
     pub assertion: bool,
+    /// Tell the upstream the client's certificate in `Client-Cert` and `Client-Cert-Chain` (RFC 9440).
+    #[serde(skip_serializing_if = "is_false")]
+    pub client_cert: bool,
     /// The named override that hands the caller's credentials to the upstream.
     #[serde(skip_serializing_if = "is_false")]
     pub pass_credentials: bool,
@@ -315,17 +318,6 @@ pub struct Machine {
     pub scopes: Words,
     #[serde(skip_serializing_if = "Words::is_empty")]
     pub roles: Words,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Mtls {
-    /// PEM file of the authorities whose client certificates are accepted.
-    pub ca: String,
-    /// PEM file of this server's certificate chain.
-    pub certificate: String,
-    /// PEM file of this server's private key.
-    pub key: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

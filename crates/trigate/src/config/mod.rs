@@ -4,6 +4,7 @@
 mod check;
 mod file;
 mod forward_auth;
+mod mtls;
 mod place;
 mod rules;
 #[cfg(test)]
@@ -13,9 +14,10 @@ mod upstreams;
 
 pub use check::{ANY_AUDIENCE, Finding, MAX_FOREIGN_LIFE_S, Remedy, Report};
 pub use file::{
-    Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Mtls, Route, Server, TrustedIssuer, WithoutLease, Words,
+    Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Route, Server, TrustedIssuer, WithoutLease, Words,
 };
 pub use forward_auth::ForwardAuth;
+pub use mtls::{Authorities, Mtls, Usage, is_url};
 pub use rules::{JWKS, Urls, desk_rules, issuer_rules, road_rules};
 pub use tls::Tls;
 pub use upstreams::{Eject, Health, Table as UpstreamTable, Upstream};

@@ -203,6 +203,7 @@ fn route_rule(route: &file::Route, limits: &file::Limits) -> Result<RouteRule, S
     rule.upstream = route.upstream.clone();
     rule.max_body_bytes = route.max_body_bytes.unwrap_or(limits.body_bytes);
     rule.assertion = route.assertion;
+    rule.client_cert = route.client_cert;
     rule.pass_credentials = route.pass_credentials;
     Ok(rule)
 }

@@ -3,11 +3,13 @@
 
 mod accept;
 pub mod authority;
+pub mod client_cert;
 mod connection;
 pub mod head;
 pub mod listen;
 mod records;
 pub mod tls;
+pub mod trust;
 mod watched;
 
 pub use accept::{Core, Mode, accept};
@@ -18,15 +20,14 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::{future::Future, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
-use trigate_gates::ClientCertificate;
 
 /// What is known of a connection before its first request.
 #[derive(Debug)]
 pub struct Connection {
     pub peer: SocketAddr,
     pub tls: bool,
-    /// Verified against the configured authorities in the handshake.
-    pub certificate: Option<ClientCertificate>,
+    /// Its key was proven in the handshake; the chain is judged for each request, by what is trusted then.
+    pub certificate: Option<trust::Presented>,
 }
 
 /// Answers requests on one core. Errors are answers too.

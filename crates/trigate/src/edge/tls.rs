@@ -2,12 +2,16 @@
 //! the client asks for. On the mTLS listener a client's certificate is optional, so that its absence is a 401 with a
 //! record; one that came must be good, or the handshake ends.
 
+use super::trust::{Presented, Trust};
 use arc_swap::ArcSwap;
 use rustls::{
-    RootCertStore, ServerConfig,
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::WebPkiSupportedAlgorithms,
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
     server::{
-        ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier,
+        ClientHello, NoServerSessionStorage, ResolvesServerCert,
+        danger::{ClientCertVerified, ClientCertVerifier},
     },
     sign::CertifiedKey,
 };
@@ -19,8 +23,7 @@ use std::{
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
-use trigate_core::{Timestamp, credential::Digest};
-use trigate_gates::ClientCertificate;
+use trigate_core::Timestamp;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// The configuration in force; a reload swaps it, and handshakes under way keep theirs.
@@ -30,23 +33,21 @@ pub type Current = Arc<ArcSwap<ServerConfig>>;
 pub enum TlsError {
     #[error("cannot read `{0}`: {1}")]
     Unreadable(String, String),
-    #[error("the client authorities in `{0}` cannot be used: {1}")]
-    Authorities(String, String),
     #[error("certificate and key do not make a server: {0}")]
     Server(String),
 }
 
 /// Builds a whole new configuration from PEM files. An error leaves the one in force untouched (M13).
-pub fn load(ca: &Path, certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+pub fn load(trust: &Arc<Trust>, certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = verifier(ca, Arc::clone(&provider))?;
     let chain = certificates(certificate)?;
     let key = private_key(key)?;
     let server = |error: rustls::Error| TlsError::Server(error.to_string());
+    let verifier = Verifier { trust: Arc::clone(trust), algorithms: provider.signature_verification_algorithms };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(server)?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(Arc::new(verifier))
         .with_single_cert(chain, key)
         .map_err(server)?;
     // SECURITY: a resumed session skips the verifier and restores the old chain.
@@ -136,30 +137,58 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         .map_err(|error| TlsError::Unreadable(path.display().to_string(), error.to_string()))
 }
 
-fn verifier(ca: &Path, provider: Arc<rustls::crypto::CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let unusable = |error: String| TlsError::Authorities(ca.display().to_string(), error);
-    let mut roots = RootCertStore::empty();
-    for authority in certificates(ca)? {
-        roots.add(authority).map_err(|error| unusable(error.to_string()))?;
-    }
-    // SECURITY: an empty set would make every certificate foreign, silently.
-    if roots.is_empty() {
-        return Err(unusable("no certificate in it".into()));
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .allow_unauthenticated()
-        .build()
-        .map_err(|error| unusable(error.to_string()))
+/// Lets in whom some host could trust; which host it is, is known with the request, and judged there.
+#[derive(Debug)]
+struct Verifier {
+    trust: Arc<Trust>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// The facts of a certificate that somebody only asks about: verified as in a handshake at `now`.
-pub fn examine(pem: &[u8], ca: &Path, now: Timestamp) -> Result<ClientCertificate, String> {
-    let der = CertificateDer::from_pem_slice(pem).map_err(|error| format!("the certificate is no PEM: {error}"))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = verifier(ca, provider).map_err(|error| error.to_string())?;
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(now.seconds().unsigned_abs()));
-    verifier.verify_client_cert(&der, &[], now).map_err(|error| error.to_string())?;
-    facts(&der).map_err(str::to_owned)
+impl ClientCertVerifier for Verifier {
+    /// None: the authorities may change while connections are open, and their names are not everybody's business.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let now = Timestamp::from_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        let chain: Vec<&[u8]> = std::iter::once(leaf).chain(others).map(AsRef::as_ref).collect();
+        match self.trust.now().accepts_anywhere(&chain, now) {
+            Ok(()) => Ok(ClientCertVerified::assertion()),
+            Err(fault) => Err(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(fault))))),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -174,12 +203,12 @@ pub struct Refused {
     pub detail: String,
 }
 
-/// Shakes hands within `deadline`. What comes back was verified against the authorities in force.
+/// Shakes hands within `deadline`. Some host trusts the chain that comes back.
 pub async fn handshake(
     stream: TcpStream,
     current: &Current,
     deadline: Duration,
-) -> Result<(TlsStream<TcpStream>, Option<ClientCertificate>), Refused> {
+) -> Result<(TlsStream<TcpStream>, Option<Presented>), Refused> {
     let shake = async {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
         start.into_stream(current.load_full()).await
@@ -189,12 +218,8 @@ pub async fn handshake(
         Ok(Err(error)) => return Err(refusal(&error)),
         Ok(Ok(stream)) => stream,
     };
-    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let certificate = match leaf.map(facts).transpose() {
-        Ok(certificate) => certificate,
-        Err(detail) => return Err(Refused { code: "tls.certificate", detail: detail.into() }),
-    };
-    Ok((stream, certificate))
+    let chain = stream.get_ref().1.peer_certificates().map(|chain| chain.iter().map(|der| der.to_vec()).collect());
+    Ok((stream, chain.and_then(Presented::new)))
 }
 
 fn refusal(error: &std::io::Error) -> Refused {
@@ -204,55 +229,4 @@ fn refusal(error: &std::io::Error) -> Refused {
         _ => "tls.handshake",
     };
     Refused { code, detail: error.to_string() }
-}
-
-/// What the gates may know of a certificate whose chain was verified.
-pub fn facts(der: &CertificateDer<'_>) -> Result<ClientCertificate, &'static str> {
-    let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| "the certificate cannot be read")?;
-    if !rest.is_empty() {
-        return Err("bytes follow the certificate");
-    }
-    // RFC 5280 §4.2.1.12: a certificate that does not say it is for clients is not taken as one.
-    match certificate.extended_key_usage() {
-        Ok(Some(usage)) if usage.value.client_auth => {}
-        _ => return Err("the certificate is not for clients (extended key usage)"),
-    }
-    let mut san_uris = Vec::new();
-    let mut san_dns = Vec::new();
-    if let Some(names) = certificate.subject_alternative_name().map_err(|_| "its alternative names cannot be read")? {
-        for name in &names.value.general_names {
-            match name {
-                GeneralName::URI(uri) => san_uris.push(plain(uri)?),
-                GeneralName::DNSName(dns) => san_dns.push(plain(dns)?.to_ascii_lowercase()),
-                _ => {}
-            }
-        }
-    }
-    let validity = certificate.validity();
-    Ok(ClientCertificate {
-        fingerprint: Digest::of_bytes(der).hex(),
-        serial: serial(certificate.tbs_certificate.raw_serial()),
-        issuer: certificate.issuer().to_string(),
-        subject: certificate.subject().to_string(),
-        san_uris,
-        san_dns,
-        not_before: Timestamp::from_seconds(validity.not_before.timestamp()),
-        not_after: Timestamp::from_seconds(validity.not_after.timestamp()),
-    })
-}
-
-/// SECURITY: a NUL or a blank in a name is read differently by the next reader (M05).
-fn plain(name: &str) -> Result<String, &'static str> {
-    if !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()) {
-        Ok(name.to_owned())
-    } else {
-        Err("an alternative name has unusual characters")
-    }
-}
-
-/// Lower-case hexadecimal without leading zeros.
-fn serial(bytes: &[u8]) -> String {
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let text = text.trim_start_matches('0');
-    if text.is_empty() { "0".to_owned() } else { text.to_owned() }
 }

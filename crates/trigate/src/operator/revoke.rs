@@ -23,6 +23,11 @@ pub enum Kind {
     App,
     Key,
     Cert,
+    /// A serial, with its authority's name in `issuer`.
+    CertSerial,
+    /// SHA-256 of a public key.
+    CertKey,
+    Spiffe,
     SigningKey,
 }
 
@@ -32,7 +37,7 @@ pub struct Revoke {
     pub kind: Kind,
     /// An id, a name, an e-mail, a fingerprint, or the credential itself.
     pub what: Zeroizing<String>,
-    /// A trusted issuer, for its users, clients, sessions and tokens.
+    /// A trusted issuer, for its users, clients, sessions and tokens; for a serial, the name of its authority.
     #[serde(default)]
     pub issuer: Option<String>,
     /// `what` is the whole token, not its `jti`.
@@ -85,7 +90,10 @@ impl Operator {
     async fn find_target(&self, revoke: &Revoke) -> Answer<(Target, Timestamp)> {
         let what = revoke.what.trim();
         let issuer = revoke.issuer.clone();
-        self.check_trusted(issuer.as_deref())?;
+        // A serial's issuer is an authority, by its name.
+        if revoke.kind != Kind::CertSerial {
+            self.check_trusted(issuer.as_deref())?;
+        }
         let now = self.now();
         let tokens_gone = now.plus_seconds(TOKEN_LIFE_S);
         let for_ever = now.plus_seconds(FOR_EVER_S);
@@ -106,6 +114,9 @@ impl Operator {
             Kind::App => (Target::Application { id: self.load_app(what).await?.id }, for_ever),
             Kind::Key => (Target::Key { id: self.load_key(what).await?.id }, for_ever),
             Kind::Cert => self.find_certificate_target(what, for_ever).await?,
+            Kind::CertSerial => (self.find_serial_target(what, issuer).await?, for_ever),
+            Kind::CertKey => (Target::CertificateKey { spki: digest(what)? }, for_ever),
+            Kind::Spiffe => (spiffe_target(what)?, for_ever),
             Kind::SigningKey => (Target::SigningKey { kid: what.to_owned() }, for_ever),
         })
     }
@@ -232,6 +243,27 @@ impl Operator {
         }
     }
 
+    /// A serial is its authority's alone; one that was issued here brings its authority with it.
+    async fn find_serial_target(&self, what: &str, issuer: Option<String>) -> Answer<Target> {
+        let serial = what.replace(':', "").to_ascii_lowercase();
+        let serial = serial.trim_start_matches("0x").trim_start_matches('0').to_owned();
+        if serial.is_empty() || serial.len() > 40 || !serial.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(OperatorError::invalid(format!("`{what}` is no serial"), "write it in hexadecimal: 0a:1b:2c"));
+        }
+        if let Some(issuer) = issuer {
+            return Ok(Target::CertificateSerial { issuer, serial });
+        }
+        let known = self.store().list_certificates().await?;
+        match known.iter().find(|cert| cert.serial == serial) {
+            Some(cert) => Ok(Target::CertificateSerial { issuer: cert.issuer.clone(), serial }),
+            None => Err(OperatorError::missing(
+                "certificate",
+                what,
+                "it was not issued here: name its authority with --issuer \"CN=Acme CA, O=Acme\"",
+            )),
+        }
+    }
+
     /// Notes whom the revocation concerns, so that "what happened to this account?" finds it.
     async fn relate(&self, act: &mut trigate_core::Act, target: &Target) -> Answer<()> {
         match target {
@@ -263,9 +295,31 @@ const fn verb(target: &Target) -> &'static str {
         Target::Client { .. } => "client.revoke",
         Target::Application { .. } => "app.revoke",
         Target::Key { .. } => "key.revoke",
-        Target::Certificate { .. } => "cert.revoke",
+        Target::Certificate { .. }
+        | Target::CertificateSerial { .. }
+        | Target::CertificateKey { .. }
+        | Target::SpiffeId { .. } => "cert.revoke",
         Target::SigningKey { .. } => "keys.revoke",
     }
+}
+
+/// SHA-256 in hexadecimal, with or without colons.
+fn digest(what: &str) -> Answer<String> {
+    let text = what.replace(':', "").to_ascii_lowercase();
+    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(text);
+    }
+    Err(OperatorError::invalid(
+        format!("`{what}` is no SHA-256"),
+        "openssl x509 -in cert.pem -pubkey -noout | openssl pkey -pubin -outform der | sha256sum",
+    ))
+}
+
+fn spiffe_target(what: &str) -> Answer<Target> {
+    if trigate_x509::spiffe_domain(what).is_some() {
+        return Ok(Target::SpiffeId { id: what.to_owned() });
+    }
+    Err(OperatorError::invalid(format!("`{what}` is no SPIFFE id"), "write spiffe://acme.example/billing"))
 }
 
 fn parse<T>(id: Result<T, trigate_core::id::BadId>, what: &'static str, text: &str) -> Answer<T> {

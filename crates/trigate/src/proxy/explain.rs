@@ -1,12 +1,12 @@
 //! Why would a request be let through, or not? Builds the request that nobody sends and asks the gates.
 
 use crate::{
-    edge::tls,
+    edge::trust::{self, TrustSet},
     operator::{OperatorError, explain::Question},
 };
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use serde_json::{Value, json};
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 use trigate_core::Timestamp;
 use trigate_gates::{Gates, Rules};
 
@@ -14,7 +14,7 @@ pub async fn explain(
     gates: &Gates,
     rules: &Arc<Rules>,
     question: &Question,
-    authorities: Option<&Path>,
+    trusted: Option<&TrustSet>,
     now: Timestamp,
 ) -> Result<Value, OperatorError> {
     let invalid = |message: &str, remedy: &str| OperatorError::invalid(message, remedy);
@@ -27,10 +27,11 @@ pub async fn explain(
     let certificate = match &question.certificate {
         None => None,
         Some(pem) => {
-            let ca = authorities.ok_or_else(|| {
+            let trusted = trusted.ok_or_else(|| {
                 invalid("no authority is configured for certificates", "add `[mtls]` to trigate.toml")
             })?;
-            let facts = tls::examine(pem.as_bytes(), ca, now);
+            let host = question.host.as_deref().unwrap_or("localhost");
+            let facts = trust::examine(pem.as_bytes(), trusted, host, now);
             Some(facts.map_err(|why| {
                 invalid(
                     &format!("the handshake would refuse this certificate: {why}"),

@@ -68,7 +68,7 @@ impl Handler for Inside {
         let mut caller = None;
         let guarded = self.guarded.guards(head.uri.path());
         if guarded {
-            match self.gates.admit(&rules, gates_request(&rules, &head, &host, &connection)).await {
+            match self.gates.admit(&rules, gates_request(&rules, &head, &host, &connection, None)).await {
                 Ok(permit) => {
                     self.metrics.passage(&permit.route().name, Outcome::Allowed, None);
                     extra = permit.limit_headers();

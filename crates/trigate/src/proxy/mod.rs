@@ -5,6 +5,7 @@
 
 mod answer;
 mod body;
+mod certificate;
 mod cors;
 mod explain;
 mod ext_authz;

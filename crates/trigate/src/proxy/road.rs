@@ -3,11 +3,12 @@
 use super::{
     answer::{Problem, json, put_request_id},
     body::{Answer, CarriedIn, CarriedOut, Cut, Ending, Flow, PaceRule},
+    certificate::{ClientCertificates, Shown},
     cors,
     upstream::{Carrier, Failed, Held, Pool, Tried, Upstream, UpstreamError, UpstreamUrl},
 };
 use crate::{
-    edge::{Connection, Handler, Recorder, authority::Authority, head},
+    edge::{Connection, Handler, Recorder, authority::Authority, client_cert, head, trust::Trust},
     metrics::Metrics,
 };
 use arc_swap::ArcSwap;
@@ -62,6 +63,8 @@ pub struct RoadParts {
     pub node: Arc<str>,
     pub extras: Arc<dyn Extras>,
     pub upstream_tls: Arc<rustls::ClientConfig>,
+    /// Whose client certificates count.
+    pub trust: Arc<Trust>,
 }
 
 /// The road on one core.
@@ -72,11 +75,13 @@ pub struct Road {
     /// Requests whose answer has not begun, and how many may be.
     in_work: Rc<Cell<usize>>,
     most: usize,
+    certificates: ClientCertificates,
 }
 
 impl Road {
     pub fn new(parts: RoadParts, pool: Rc<Pool>, recorder: Rc<Recorder>, most: usize) -> Rc<Self> {
-        Rc::new(Self { parts, pool, recorder, in_work: Rc::default(), most })
+        let certificates = ClientCertificates::new(Arc::clone(&parts.trust));
+        Rc::new(Self { parts, pool, recorder, in_work: Rc::default(), most, certificates })
     }
 
     /// `None`: this core has enough to do, and says so before it costs anything (R15).
@@ -117,8 +122,10 @@ impl Handler for Road {
             self.parts.metrics.passage("cors preflight", Outcome::Allowed, None);
             return answer;
         }
-        let admitted =
-            self.parts.gates.admit(&config.rules, gates_request(&config.rules, &head, &host, &connection)).await;
+        let now = self.parts.clock.now();
+        let shown = self.certificates.of(&head.headers, &host, &connection, self.parts.gates.known(), now);
+        let asked = gates_request(&config.rules, &head, &host, &connection, shown.as_ref());
+        let admitted = self.parts.gates.admit(&config.rules, asked).await;
         let permit = match admitted {
             Ok(permit) => permit,
             Err(refusal) => return self.refuse(&config.rules, &host, &head, &refusal, started),
@@ -128,7 +135,7 @@ impl Handler for Road {
         self.parts.metrics.passage(&permit.route().name, outcome, observed.map(|reason| reason.code()));
         match permit.route().kind {
             RouteKind::Upstream => {
-                Box::pin(self.forward(Passage { config, head, host, connection, permit, started }, body)).await
+                Box::pin(self.forward(Passage { config, head, host, connection, shown, permit, started }, body)).await
             }
             RouteKind::Whoami => self.whoami(&head, &permit, started),
             RouteKind::Internal => self.internal(&permit, started).await,
@@ -144,6 +151,7 @@ pub(super) fn gates_request<'a>(
     head: &'a Parts,
     host: &'a str,
     connection: &'a Connection,
+    shown: Option<&'a Shown>,
 ) -> trigate_gates::Request<'a> {
     trigate_gates::Request {
         tenant: &rules.tenant,
@@ -153,7 +161,7 @@ pub(super) fn gates_request<'a>(
         query: head.uri.query(),
         headers: &head.headers,
         peer: connection.peer.ip(),
-        certificate: connection.certificate.as_ref(),
+        certificate: shown.map(|shown| shown.certificate.as_ref()),
     }
 }
 
@@ -167,6 +175,7 @@ struct Passage {
     head: Parts,
     host: String,
     connection: Rc<Connection>,
+    shown: Option<Shown>,
     permit: Permit,
     started: Monotonic,
 }
@@ -389,6 +398,7 @@ fn upstream_request(
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::EXPECT);
     put_forwarded(&mut headers, passage);
+    put_client_cert(&mut headers, passage);
     let mut request = Request::new(body);
     *request.method_mut() = passage.head.method.clone();
     *request.uri_mut() = target.parse::<Uri>().ok()?;
@@ -418,6 +428,16 @@ fn put_forwarded(headers: &mut HeaderMap, passage: &Passage) {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }
+    }
+}
+
+/// What the client proved by a certificate, for an API that asks for it. Whatever came under these names is gone.
+fn put_client_cert(headers: &mut HeaderMap, passage: &Passage) {
+    let proven = passage.permit.facts().certificate.as_deref();
+    if let Some(shown) = passage.shown.as_ref().filter(|_| passage.permit.route().client_cert)
+        && proven == Some(shown.certificate.fingerprint.as_str())
+    {
+        client_cert::put(headers, shown.chain(&passage.connection));
     }
 }
 

@@ -124,6 +124,7 @@ pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
         metrics: Arc::new(Metrics::default()),
         node: "try".into(),
         extras: Arc::new(NoExtras),
+        trust: Arc::default(),
         upstream_tls: upstream_tls()?,
     };
     let (sender, stop) = watch::channel(false);

@@ -5,12 +5,14 @@ mod audit_index;
 mod barrier;
 mod feed;
 mod lookup;
+mod trust;
 mod upkeep;
 
 pub use audit_index::{Indexer, index_audit};
 pub use barrier::Barrier;
 pub use feed::{Follower, LEASE_LIFE_MS};
 pub use lookup::{DeskFetch, DeskLookup};
+pub use trust::{ListFetcher, fetch_lists};
 pub use upkeep::{refresh_issuers, rotate_keys, sweep};
 
 use std::time::Duration;

@@ -11,7 +11,7 @@ use axum::{Router, routing::get};
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::runtime::Handle;
@@ -122,11 +122,9 @@ async fn readiness(health: Health) -> (http::StatusCode, axum::Json<serde_json::
 #[async_trait]
 impl Explainer for GatesExplainer {
     async fn explain(&self, question: &Question) -> Result<serde_json::Value, crate::operator::OperatorError> {
-        let authorities = {
-            let config = self.reload.config.lock().unwrap_or_else(PoisonError::into_inner);
-            config.file.mtls.as_ref().map(|mtls| config.resolve(&mtls.ca))
-        };
+        let trust = self.reload.trust.now();
+        let trusted = trust.is_configured().then_some(trust.as_ref());
         let rules = Arc::clone(&self.reload.road.load().rules);
-        crate::proxy::explain(&self.gates, &rules, question, authorities.as_deref(), self.clock.now()).await
+        crate::proxy::explain(&self.gates, &rules, question, trusted, self.clock.now()).await
     }
 }

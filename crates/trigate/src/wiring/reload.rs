@@ -3,7 +3,7 @@
 use super::StartError;
 use crate::{
     config::{self, Config, Urls},
-    edge::tls,
+    edge::{tls, trust::Trust},
     metrics::Metrics,
     proxy::{
         Ejection, HealthRule, PaceRule, RoadConfig, TlsSettings, Upstream, UpstreamBounds, UpstreamUrl, carry_over,
@@ -35,6 +35,7 @@ pub(super) struct Reload {
     pub(super) tls: Option<tls::Current>,
     /// Of the gate's own listener, where it has certificates.
     pub(super) gate_tls: Option<tls::Current>,
+    pub(super) trust: Arc<Trust>,
 }
 
 impl Reload {
@@ -43,8 +44,10 @@ impl Reload {
         load_issuers(&issuers, &road.rules).map_err(StartError)?;
         let desk = config::desk_rules(&config, &urls, 1).map_err(StartError)?;
         let issuer = config::issuer_rules(&config, &urls, 1).map_err(StartError)?;
+        let trust = Arc::new(Trust::default());
+        trust.put(trust.prepare(&config).map_err(StartError::of)?);
         let shared = |tls| Arc::new(ArcSwap::from_pointee(tls));
-        let tls = load_tls(&config).map_err(StartError)?.map(shared);
+        let tls = load_tls(&config, &trust).map_err(StartError)?.map(shared);
         let gate_tls = load_gate_tls(&config).map_err(StartError)?.map(shared);
         Ok(Self {
             config: Mutex::new(config),
@@ -56,6 +59,7 @@ impl Reload {
             issuer_rules: Arc::new(ArcSwap::from_pointee(issuer)),
             tls,
             gate_tls,
+            trust,
         })
     }
 
@@ -77,10 +81,11 @@ impl Reload {
     pub(super) fn certificate_files(&self) -> Vec<PathBuf> {
         let current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let file = &current.file;
-        let mtls = file.mtls.iter().flat_map(|mtls| [&mtls.ca, &mtls.certificate, &mtls.key]);
+        let mtls = file.mtls.iter().flat_map(|mtls| [&mtls.certificate, &mtls.key]);
         let own = file.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]);
         let upstreams = file.upstreams.values().flat_map(|it| [&it.0.ca, &it.0.certificate, &it.0.key]).flatten();
-        mtls.chain(own).chain(upstreams).map(|path| current.resolve(path)).collect()
+        let named = mtls.chain(own).chain(upstreams).map(|path| current.resolve(path));
+        named.chain(self.trust.now().files().iter().cloned()).collect()
     }
 
     /// INVARIANT: everything is made before anything is swapped; an error leaves all as it was.
@@ -89,7 +94,8 @@ impl Reload {
         let road = road_config(&config, &self.urls, epoch, &self.road.load().upstreams)?;
         let desk = config::desk_rules(&config, &self.urls, epoch)?;
         let issuer = config::issuer_rules(&config, &self.urls, epoch)?;
-        let tls = load_tls(&config)?;
+        let tls = load_tls(&config, &self.trust)?;
+        let trust = self.trust.prepare(&config).map_err(|error| error.to_string())?;
         let gate_tls = load_gate_tls(&config)?;
         if gate_tls.is_some() != self.gate_tls.is_some() {
             return Err("the gate's listener begins or ends to speak TLS: that needs a restart".to_owned());
@@ -111,8 +117,16 @@ impl Reload {
         if let (Some(current), Some(new)) = (&self.gate_tls, gate_tls) {
             current.store(Arc::new(new));
         }
+        self.trust.put(trust);
         self.epoch.store(epoch, Ordering::Relaxed);
         *current = config;
+        Ok(())
+    }
+
+    /// Client authorities and revocation lists made anew, with what was fetched; the rest stays.
+    pub(super) fn renew_trust(&self) -> Result<(), String> {
+        let current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        self.trust.put(self.trust.prepare(&current).map_err(|error| error.to_string())?);
         Ok(())
     }
 }
@@ -252,10 +266,10 @@ pub(crate) fn load_issuers(issuers: &Issuers, rules: &trigate_gates::Rules) -> R
     Ok(())
 }
 
-fn load_tls(config: &Config) -> Result<Option<rustls::ServerConfig>, String> {
+fn load_tls(config: &Config, trust: &Arc<Trust>) -> Result<Option<rustls::ServerConfig>, String> {
     let Some(mtls) = config.file.mtls.as_ref().filter(|_| config.file.server.mtls.is_some()) else { return Ok(None) };
     let path = |name: &String| config.resolve(name);
-    tls::load(&path(&mtls.ca), &path(&mtls.certificate), &path(&mtls.key)).map(Some).map_err(|error| error.to_string())
+    tls::load(trust, &path(&mtls.certificate), &path(&mtls.key)).map(Some).map_err(|error| error.to_string())
 }
 
 fn load_gate_tls(config: &Config) -> Result<Option<rustls::ServerConfig>, String> {

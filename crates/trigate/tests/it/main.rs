@@ -20,6 +20,8 @@ mod gate_framing;
 mod gate_http;
 mod gate_keys;
 mod gate_mtls;
+mod mtls_proxies;
+mod mtls_trust;
 mod postgres;
 mod proxy_tls;
 mod proxy_upstreams;
