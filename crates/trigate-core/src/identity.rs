@@ -3,6 +3,7 @@
 use crate::{
     id::{AppId, ClientId, GrantId, SessionId, TokenId, UserId},
     oauth::ScopeSet,
+    proof::Confirmation,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,20 @@ pub struct TokenFacts {
     /// The actor of a delegated token (RFC 8693 §4.1).
     pub actor: Option<String>,
     pub kid: Option<String>,
+    /// The key that its holder must show; `None` for a bearer token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Box<Confirmation>>,
+}
+
+/// How it was shown that a token came from the one it was given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SenderProof {
+    /// RFC 9449.
+    Dpop,
+    /// RFC 8705 §3.
+    Certificate,
+    DpopAndCertificate,
 }
 
 /// Who asks, told to code behind the gates (userinfo, the desk's API): it never sees a credential.

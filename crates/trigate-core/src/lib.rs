@@ -17,6 +17,7 @@ pub mod key;
 pub mod oauth;
 pub mod permission;
 pub mod port;
+pub mod proof;
 pub mod reason;
 pub mod seal;
 pub mod time;

@@ -72,6 +72,17 @@ reasons! {
     TokenRevoked = "token.revoked", "the token was revoked";
     TokenInactive = "token.inactive", "the issuer says that the token is not active";
     TokenBound = "token.bound", "the token is bound to a key that was not shown";
+    TokenUnbound = "token.unbound", "a token bound to a key is wanted, and this one is a bearer token";
+    ProofMissing = "proof.missing", "a DPoP proof is needed, and none or more than one came";
+    ProofMalformed = "proof.malformed", "the DPoP proof has not the form of one: `typ`, algorithm, key or a claim is wrong";
+    ProofSignature = "proof.signature", "the DPoP proof is not signed by the key in it";
+    ProofRequest = "proof.other_request", "the DPoP proof is for another method or address (`htm`, `htu`)";
+    ProofTime = "proof.time", "the DPoP proof was made too long ago, or in the future (`iat`)";
+    ProofToken = "proof.other_token", "the DPoP proof is for another token (`ath`)";
+    ProofKey = "proof.other_key", "the DPoP proof is of another key than the token is bound to";
+    ProofNonce = "proof.nonce", "the DPoP proof lacks a fresh nonce of this gate";
+    ProofReplayed = "proof.replayed", "the DPoP proof was used before";
+    ProofUncounted = "proof.uncounted", "no more used DPoP proofs can be remembered: none is taken unremembered";
     SessionRevoked = "session.revoked", "the session was ended";
     GrantRevoked = "grant.revoked", "what the person allowed was withdrawn";
     UserRevoked = "user.revoked", "all that was issued to this user before was revoked";

@@ -3,6 +3,7 @@
 use crate::{
     change::Position,
     id::{AppId, ClientId, GrantId, KeyId, RequestId, SessionId, TenantId, TokenId, UserId},
+    identity::SenderProof,
     reason::Reason,
     time::Timestamp,
 };
@@ -80,6 +81,9 @@ pub struct Facts {
     pub grant: Option<GrantId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenId>,
+    /// How the token's sender was proven; nothing for a bearer token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<SenderProof>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,8 +1,8 @@
 //! Is this text one signed statement in compact form (RFC 7515 §7.1), and did this key sign it?
 //!
 //! Trusts nothing until [`Compact::verify`] has answered. Of the header it reads `alg`, `kid` and `typ` alone; `jku`,
-//! `x5u`, `jwk` and `x5c` are never looked at, since whoever forges a token writes them too. Never tells why a
-//! signature failed.
+//! `x5u`, `jwk` and `x5c` are never looked at, since whoever forges a token writes them too (a DPoP proof, which shows a
+//! key and trusts none, is read in `embedded.rs`). Never tells why a signature failed.
 
 use super::strict_json::{self, Limits};
 use super::{Algorithm, Claims, JoseError, MAX_KID_BYTES, VerifyingKey, base64url_decode};
@@ -38,6 +38,11 @@ impl<'a> Compact<'a> {
     /// # Errors
     /// What is wrong with the form or the header.
     pub fn parse(token: &'a str, max_bytes: usize) -> Result<Self, JoseError> {
+        Self::parse_with_header(token, max_bytes).map(|(compact, _)| compact)
+    }
+
+    /// As [`Self::parse`], with the whole header beside it: for `embedded` alone.
+    pub(super) fn parse_with_header(token: &'a str, max_bytes: usize) -> Result<(Self, Map<String, Value>), JoseError> {
         if token.len() > max_bytes {
             return Err(JoseError::TokenTooLong);
         }
@@ -51,7 +56,7 @@ impl<'a> Compact<'a> {
         let header = base64url_decode(header_text.as_bytes())?;
         let header = strict_json::parse_object(&header, Limits::TOKEN)?;
         reject_extensions(&header)?;
-        Ok(Self {
+        let compact = Self {
             algorithm: read_algorithm(&header)?,
             kid: read_kid(&header)?,
             typ: read_typ(&header)?,
@@ -59,7 +64,8 @@ impl<'a> Compact<'a> {
             payload_text,
             signature: base64url_decode(signature_text.as_bytes())?,
             payload: OnceLock::new(),
-        })
+        };
+        Ok((compact, header))
     }
 
     /// What the header says; only the key decides.

@@ -1,7 +1,7 @@
 //! Was this statement signed by that key, and what does it say? The only code in the project that signs or verifies.
 //!
 //! Trusts the keys it is handed and nothing in a token. Never reads a key, an address or a choice of algorithm from a
-//! header, never guesses among keys, and has no clock, no network and no encryption (JWE).
+//! header (`embedded.rs` says who showed a key, and trusts it for nothing), never guesses among keys, and has no clock, no network and no encryption (JWE).
 //!
 //! ```text
 //! Compact::parse(text) -> Compact --verify(&VerifyingKey)--> Payload --claims()--> Claims -> check_times, check_audience …
@@ -11,6 +11,7 @@
 mod algorithm;
 mod claims;
 mod compact;
+mod embedded;
 mod error;
 mod jwk;
 mod jwks;
@@ -26,6 +27,7 @@ pub use claims::{
     check_subject, check_times,
 };
 pub use compact::{Compact, MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Payload};
+pub use embedded::verify_embedded;
 pub use error::JoseError;
 pub use jwk::{MAX_KID_BYTES, VerifyingKey};
 pub use jwks::{Jwks, LeftOut, MAX_JWKS_BYTES};
