@@ -20,7 +20,7 @@ use trigate_core::{
     },
 };
 use trigate_gates::{
-    Enforce, Gates, GatesParts, Issuers, Known, Pattern, Request, RouteRule, Routes, Rules, SubjectKind,
+    Enforce, Gates, GatesParts, Issuers, Known, Pattern, ProofRules, Request, RouteRule, Routes, Rules, SubjectKind,
 };
 
 const TIMES: usize = 100_000;
@@ -133,6 +133,7 @@ fn main() {
         realm: "trigate".into(),
         address_limit: None,
         trusted_proxies: vec![],
+        proof: ProofRules::default(),
     });
     let gates = Gates::new(GatesParts {
         known,
@@ -163,6 +164,8 @@ fn main() {
                 tenant: &tenant,
                 method: &Method::GET,
                 host: "localhost",
+                port: None,
+                secure: false,
                 path: "/k",
                 query: None,
                 headers: &headers,

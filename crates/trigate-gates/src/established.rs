@@ -35,6 +35,10 @@ pub(crate) struct Established {
     pub key_seen: Option<Arc<KeyRecord>>,
     pub token_seen: Option<Arc<TokenFacts>>,
     pub certificate_seen: Option<String>,
+    /// The token came under the scheme `DPoP`.
+    pub by_dpop: bool,
+    /// For the answer's `DPoP-Nonce`.
+    pub next_nonce: Option<String>,
     pub limits: Vec<LimitState>,
     pub limits_judged: bool,
     pub authenticated: bool,
@@ -59,6 +63,8 @@ impl Established {
             key_seen: None,
             token_seen: None,
             certificate_seen: None,
+            by_dpop: false,
+            next_nonce: None,
             limits: Vec::new(),
             limits_judged: false,
             authenticated: false,
@@ -181,6 +187,7 @@ impl Established {
             session: token.and_then(|facts| facts.session.clone()),
             grant: token.and_then(|facts| facts.grant.clone()),
             token: token.map(|facts| facts.token),
+            sender: self.token.as_ref().and_then(|token| token.sender),
             certificate: self.certificate_seen.clone(),
             machine: machine.map(Machine::name),
             scopes: self.scopes().iter().map(ToString::to_string).collect(),

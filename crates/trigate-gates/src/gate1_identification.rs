@@ -9,7 +9,7 @@ pub mod rate_limit;
 use crate::{
     established::{Established, Stop},
     passage::Passage,
-    request::{Credential, Presented},
+    request::{Credential, Presented, PresentedToken},
     rules::CredentialKind,
 };
 use trigate_core::{audit::GateName, reason::Reason};
@@ -17,7 +17,7 @@ use trigate_core::{audit::GateName, reason::Reason};
 /// A request whose key, if it has one, is good, and which is within its limits. Tokens and certificates are claims.
 pub struct Identified<'a> {
     pub(crate) established: Box<Established>,
-    pub(crate) token: Credential<&'a str>,
+    pub(crate) token: Credential<PresentedToken<'a>>,
 }
 
 const GATE: GateName = GateName::Identification;

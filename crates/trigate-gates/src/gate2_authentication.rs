@@ -8,18 +8,20 @@ pub mod issuers;
 pub(crate) mod jwt;
 pub(crate) mod mtls;
 pub(crate) mod opaque;
+mod sender;
 pub(crate) mod token;
+pub(crate) mod used_proofs;
 
 pub(crate) use self::{mtls::Machine, token::Token};
 use crate::{
     established::{Established, Stop},
     gate1_identification::{self, Identified, api_key},
     passage::Passage,
-    request::Credential,
+    request::{Credential, PresentedToken},
     rules::{CredentialKind, Kinds, WithoutLease},
 };
 use std::sync::Arc;
-use trigate_core::{application::State, audit::GateName, reason::Reason};
+use trigate_core::{application::State, audit::GateName, identity::SenderProof, reason::Reason};
 
 const GATE: GateName = GateName::Authentication;
 
@@ -41,7 +43,11 @@ pub(crate) async fn authenticate(passage: &Passage<'_>, identified: Identified<'
         return Ok(Authenticated { established, introspected: false });
     }
     let token = prove_token(passage, token, &mut established).await;
-    let machine = prove_certificate(passage, &mut established);
+    let machine = match prove_certificate(passage, &mut established) {
+        // RFC 8705 §4: a certificate may serve to bind a token and name no machine.
+        Credential::Rejected(Reason::CertificateUnmapped) if is_bound_by_certificate(&token) => Credential::Absent,
+        machine => machine,
+    };
     match (token, machine) {
         (Credential::Rejected(reason), _) | (_, Credential::Rejected(reason)) => {
             return Err(stop(GATE, reason, established));
@@ -76,22 +82,27 @@ fn accepted<T>(credential: Credential<T>) -> Option<T> {
 
 async fn prove_token(
     passage: &Passage<'_>,
-    text: Credential<&str>,
+    presented: Credential<PresentedToken<'_>>,
     established: &mut Established,
 ) -> Credential<Token> {
-    let text = match text {
+    let presented = match presented {
         Credential::Absent => return Credential::Absent,
         Credential::Rejected(reason) => return Credential::Rejected(reason),
-        Credential::Accepted(text) => text,
+        Credential::Accepted(presented) => presented,
     };
-    match token::verify(passage, text).await {
+    match token::verify(passage, presented.text).await {
         Err(reason) => Credential::Rejected(reason),
         Ok(verified) => {
             // Genuine, whatever is wrong with it otherwise: the record says whose it was.
             established.token_seen = Some(Arc::clone(&verified.facts));
-            token::judge(passage, verified).into()
+            token::judge(passage, presented, verified, established).into()
         }
     }
+}
+
+fn is_bound_by_certificate(token: &Credential<Token>) -> bool {
+    let sender = token.accepted().and_then(|token| token.sender);
+    matches!(sender, Some(SenderProof::Certificate | SenderProof::DpopAndCertificate))
 }
 
 fn prove_certificate(passage: &Passage<'_>, established: &mut Established) -> Credential<Machine> {
@@ -167,8 +178,10 @@ fn check_current(
     if let Some(token) = &mut established.token {
         token::check_current(passage, token).map_err(here)?;
     }
-    if let (Some(machine), Some(certificate)) = (&established.machine, passage.request.certificate) {
+    if let Some(certificate) = passage.request.certificate {
         passage.known().check_certificate(certificate).map_err(here)?;
+    }
+    if let (Some(machine), Some(certificate)) = (&established.machine, passage.request.certificate) {
         passage.known().check_machine(&machine.application, certificate.not_before).map_err(here)?;
     }
     load_application(passage, established).map_err(here)?;

@@ -42,6 +42,6 @@ pub use request::{ClientCertificate, Credential, Request, client_address, fold_a
 pub use route::{BadPattern, Found, Pattern, RouteConflict, Routes};
 pub use rules::{
     BadDemands, BadLimit, BadSubject, BadUriPattern, ClaimNames, Cors, CredentialKind, Demands, Enforce, IssuerRule,
-    KeySource, Kinds, Limit, MachineMatch, MachineRule, Plan, RouteKind, RouteRule, Rules, SubjectKind, UriPattern,
-    WithoutLease,
+    KeySource, Kinds, Limit, MachineMatch, MachineRule, Plan, ProofRules, RouteKind, RouteRule, Rules, SubjectKind,
+    UriPattern, WithoutLease,
 };

@@ -6,7 +6,7 @@ use crate::{
     established::{Established, Stop},
     exposure,
     gate1_identification::{self, rate_limit::Limits},
-    gate2_authentication::{self, issuers::Issuers, token},
+    gate2_authentication::{self, issuers::Issuers, token, used_proofs::UsedProofs},
     gate3_authorization::{self, Authorized},
     known::Known,
     normal_path::NormalPath,
@@ -25,6 +25,7 @@ use trigate_core::{
     application::Application,
     id::{KeyId, RequestId},
     port::{AuditSink, Clock, Lookup, Monotonic, Policy, Rng, Slot},
+    proof::Nonces,
     reason::Reason,
 };
 
@@ -62,13 +63,30 @@ pub(crate) struct Inner {
     pub on_exposed: Option<OnExposed>,
     pub limits: Limits,
     pub verified: token::Cache,
+    pub used_proofs: UsedProofs,
+    /// Of this process alone.
+    pub nonces: Nonces,
 }
 
 impl Gates {
     pub fn new(parts: GatesParts) -> Self {
         let GatesParts { known, clock, rng, audit, lookup, issuers, policy, node, on_exposed } = parts;
-        let (limits, verified) = (Limits::default(), token::new_cache());
-        Self(Arc::new(Inner { known, clock, rng, audit, lookup, issuers, policy, node, on_exposed, limits, verified }))
+        let nonces = Nonces::mint(rng.as_ref());
+        Self(Arc::new(Inner {
+            known,
+            clock,
+            rng,
+            audit,
+            lookup,
+            issuers,
+            policy,
+            node,
+            on_exposed,
+            limits: Limits::default(),
+            verified: token::new_cache(),
+            used_proofs: UsedProofs::default(),
+            nonces,
+        }))
     }
 
     pub fn known(&self) -> &Arc<Known> {

@@ -9,7 +9,7 @@ use crate::{
     request::is_trusted_proxy,
     rules::{Plan, RouteRule, Rules, SubjectKind},
 };
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use std::{fmt, net::IpAddr, sync::Arc};
 use trigate_core::{
@@ -143,6 +143,11 @@ impl Permit {
         limit_headers(self.limits())
     }
 
+    /// `DPoP-Nonce` where the one that came ages. // RFC 9449 §8.2
+    pub fn next_nonce(&self) -> Option<HeaderValue> {
+        self.0.established.next_nonce.as_ref()?.parse().ok()
+    }
+
     /// The request's headers as the upstream gets them: credentials and pretended identity stripped, proven identity
     /// attached. `assertion`: a signed one, when the route wants it.
     pub fn forwarded_headers(&self, headers: &HeaderMap, assertion: Option<String>) -> HeaderMap {
@@ -226,6 +231,7 @@ impl Permit {
         if let Some(facts) = token {
             fields.insert("client_id".into(), json!(facts.client));
             fields.insert("session".into(), json!(facts.session));
+            fields.insert("sender".into(), json!(established.facts().sender));
             fields.insert("issuer".into(), json!(facts.issuer));
             fields.insert("issued_at".into(), json!(facts.issued_at.map(Timestamp::rfc3339)));
             fields.insert("expires_at".into(), json!(facts.expires_at.rfc3339()));

@@ -5,7 +5,7 @@ use crate::{
     established::{Established, Stop},
     gate1_identification::rate_limit::limit_headers,
     passage::Passage,
-    rules::{CredentialKind, Kinds, RouteRule, SubjectKind},
+    rules::{CredentialKind, Kinds, RouteRule, Rules, SubjectKind},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
@@ -89,11 +89,15 @@ enum Challenge {
     InsufficientScope,
     /// RFC 9470 §3 `insufficient_user_authentication`.
     StepUp,
+    /// RFC 9449 §7.1 `invalid_dpop_proof`.
+    InvalidProof,
+    /// RFC 9449 §9 `use_dpop_nonce`.
+    UseNonce,
 }
 
 /// The one place where a reason becomes an answer. A new reason does not compile without its line.
 const fn answer(reason: Reason) -> (StatusCode, Challenge) {
-    use Challenge::{Bring, InsufficientScope, InvalidToken, None, StepUp};
+    use Challenge::{Bring, InsufficientScope, InvalidProof, InvalidToken, None, StepUp, UseNonce};
     use StatusCode as S;
     match reason {
         Reason::RouteUnknown => (S::NOT_FOUND, None),
@@ -101,9 +105,11 @@ const fn answer(reason: Reason) -> (StatusCode, Challenge) {
         Reason::PathAmbiguous | Reason::RequestMalformed => (S::BAD_REQUEST, None),
         Reason::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, None),
         Reason::AddressLimited | Reason::ApplicationLimited => (S::TOO_MANY_REQUESTS, None),
-        Reason::AuditUnavailable | Reason::Overloaded | Reason::LookupUnavailable | Reason::GateStale => {
-            (S::SERVICE_UNAVAILABLE, None)
-        }
+        Reason::AuditUnavailable
+        | Reason::Overloaded
+        | Reason::LookupUnavailable
+        | Reason::GateStale
+        | Reason::ProofUncounted => (S::SERVICE_UNAVAILABLE, None),
         Reason::KeyMissing
         | Reason::KeyDuplicate
         | Reason::KeyMalformed
@@ -136,6 +142,7 @@ const fn answer(reason: Reason) -> (StatusCode, Challenge) {
         | Reason::TokenRevoked
         | Reason::TokenInactive
         | Reason::TokenBound
+        | Reason::TokenUnbound
         | Reason::SessionRevoked
         | Reason::GrantRevoked
         | Reason::UserRevoked
@@ -144,6 +151,15 @@ const fn answer(reason: Reason) -> (StatusCode, Challenge) {
         | Reason::ClientDisabled
         | Reason::ApplicationRevoked
         | Reason::SigningKeyRevoked => (S::UNAUTHORIZED, InvalidToken),
+        Reason::ProofMissing
+        | Reason::ProofMalformed
+        | Reason::ProofSignature
+        | Reason::ProofRequest
+        | Reason::ProofTime
+        | Reason::ProofToken
+        | Reason::ProofKey
+        | Reason::ProofReplayed => (S::UNAUTHORIZED, InvalidProof),
+        Reason::ProofNonce => (S::UNAUTHORIZED, UseNonce),
         Reason::AuthenticationOld => (S::UNAUTHORIZED, StepUp),
         Reason::ScopeMissing | Reason::KeyScopeMissing => (S::FORBIDDEN, InsufficientScope),
         Reason::SubjectNotUser
@@ -165,7 +181,10 @@ fn headers(passage: &Passage<'_>, stop: &Stop) -> HeaderMap {
     headers.extend(plain_headers(&passage.id));
     let (status, challenge) = answer(stop.reason);
     if let Some(established) = established {
-        put_challenges(&mut headers, &passage.rules.realm, established, challenge);
+        put_challenges(&mut headers, passage.rules, established, challenge);
+        if let Some(nonce) = &established.next_nonce {
+            put(&mut headers, "dpop-nonce", nonce); // RFC 9449 §9
+        }
     }
     let unavailable = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
     if let Some(seconds) = stop.retry_after_s.or(unavailable) {
@@ -193,40 +212,63 @@ fn put(headers: &mut HeaderMap, name: &'static str, text: &str) {
 }
 
 /// RFC 9110 §11.6.1: a 401 always carries a challenge; one header line per scheme that the route takes.
-fn put_challenges(headers: &mut HeaderMap, realm: &str, established: &Established, challenge: Challenge) {
-    let realm = format!("realm=\"{}\"", quoted(realm));
+fn put_challenges(headers: &mut HeaderMap, rules: &Rules, established: &Established, challenge: Challenge) {
+    let realm = format!("realm=\"{}\"", quoted(&rules.realm));
     let route = &established.route;
     let scopes = quoted(&route.demand.scopes.to_string());
     let key = format!("ApiKey {realm}");
+    let dpop = format!("DPoP {realm}, algs=\"{}\"", algorithms(rules));
     let bearer = format!("Bearer {realm}");
+    let by_key = established
+        .token_seen
+        .as_ref()
+        .is_some_and(|facts| facts.confirmation.as_deref().is_some_and(|wanted| wanted.jkt.is_some()));
     // Whom the error is about: without a token in the request it is the key.
     let by_token = established.came.has(CredentialKind::Token);
     let lines = match challenge {
         Challenge::None => Vec::new(),
         Challenge::InsufficientScope => {
-            let scheme = if by_token { bearer } else { key };
+            let scheme = if established.by_dpop {
+                dpop
+            } else if by_token {
+                bearer
+            } else {
+                key
+            };
             vec![format!("{scheme}, error=\"insufficient_scope\", scope=\"{scopes}\"")]
+        }
+        Challenge::InvalidProof => vec![format!("{dpop}, error=\"invalid_dpop_proof\"")],
+        Challenge::UseNonce => vec![format!("{dpop}, error=\"use_dpop_nonce\"")],
+        Challenge::StepUp if established.by_dpop => {
+            vec![format!("{dpop}, error=\"insufficient_user_authentication\"{}", step_up(route))]
         }
         Challenge::StepUp => vec![format!("{bearer}, error=\"insufficient_user_authentication\"{}", step_up(route))],
         Challenge::Bring | Challenge::InvalidToken => {
             let invalid = challenge == Challenge::InvalidToken && by_token;
-            let bearer = match (invalid, scopes.is_empty()) {
-                (true, _) => format!("{bearer}, error=\"invalid_token\""),
-                (false, true) => bearer,
-                (false, false) => format!("{bearer}, scope=\"{scopes}\""),
+            let detail = match (invalid, scopes.is_empty()) {
+                (true, _) => ", error=\"invalid_token\"".to_owned(),
+                (false, true) => String::new(),
+                (false, false) => format!(", scope=\"{scopes}\""),
             };
             let taken = |kind| route.demands.ever(kind);
-            let token = (invalid || taken(CredentialKind::Token)).then_some(bearer);
+            let token = invalid || taken(CredentialKind::Token);
+            // RFC 9449 §7.1: where a bearer token is not enough, the scheme that is.
+            let proof = (token && (by_key || route.bound || established.by_dpop)).then(|| dpop + &detail);
+            let token = (token && !route.bound).then(|| bearer + &detail);
             let key = taken(CredentialKind::Key).then_some(key);
             // No scheme is registered for certificates; the line says at least what is wanted.
-            let nothing = token.is_none() && key.is_none();
+            let nothing = token.is_none() && proof.is_none() && key.is_none();
             let certificate = (nothing || taken(CredentialKind::Certificate)).then(|| format!("Certificate {realm}"));
-            [token, key, certificate].into_iter().flatten().collect()
+            [token, proof, key, certificate].into_iter().flatten().collect()
         }
     };
     for line in lines {
         put(headers, "www-authenticate", &line);
     }
+}
+
+fn algorithms(rules: &Rules) -> String {
+    rules.proof.algorithms.iter().map(|algorithm| algorithm.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 // RFC 9470 §3

@@ -16,6 +16,10 @@ pub struct Request<'a> {
     pub method: &'a Method,
     /// Of the target or the `Host` header, as the edge has settled it.
     pub host: &'a str,
+    /// As it was said beside the host; `None` for the scheme's own.
+    pub port: Option<u16>,
+    /// Did it come to us over TLS?
+    pub secure: bool,
     /// As it came, without the query.
     pub path: &'a str,
     pub query: Option<&'a str>,
@@ -90,10 +94,24 @@ pub(crate) struct PresentedKey<'a> {
     pub own_header: Option<&'a HeaderName>,
 }
 
+/// A presented access token with the scheme that it came under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PresentedToken<'a> {
+    pub text: &'a str,
+    pub scheme: Scheme,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Bearer,
+    /// RFC 9449 §7.1
+    Dpop,
+}
+
 /// The credentials as they stand in the head; nothing of them is believed.
 pub(crate) struct Presented<'a> {
     pub key: Credential<PresentedKey<'a>>,
-    pub token: Credential<&'a str>,
+    pub token: Credential<PresentedToken<'a>>,
     pub certificate: Option<&'a ClientCertificate>,
 }
 
@@ -125,7 +143,7 @@ enum Authorization<'a> {
     Several,
     Key(&'a str),
     Bearer(&'a str),
-    Dpop,
+    Dpop(&'a str),
     Unreadable,
     /// A scheme that is no credential here (`Basic`).
     Other,
@@ -144,17 +162,17 @@ impl<'a> Authorization<'a> {
         match scheme {
             _ if scheme.eq_ignore_ascii_case("bearer") => Self::Bearer(rest),
             _ if scheme.eq_ignore_ascii_case("apikey") => Self::Key(rest),
-            _ if scheme.eq_ignore_ascii_case("dpop") => Self::Dpop,
+            _ if scheme.eq_ignore_ascii_case("dpop") => Self::Dpop(rest),
             _ => Self::Other,
         }
     }
 
-    fn token(&self) -> Credential<&'a str> {
+    fn token(&self) -> Credential<PresentedToken<'a>> {
         match self {
             Self::None | Self::Key(_) | Self::Other => Credential::Absent,
             Self::Several => Credential::Rejected(Reason::TokenDuplicate),
-            Self::Bearer(text) => Credential::Accepted(*text),
-            Self::Dpop => Credential::Rejected(Reason::TokenBound),
+            Self::Bearer(text) => Credential::Accepted(PresentedToken { text, scheme: Scheme::Bearer }),
+            Self::Dpop(text) => Credential::Accepted(PresentedToken { text, scheme: Scheme::Dpop }),
             Self::Unreadable => Credential::Rejected(Reason::TokenMalformed),
         }
     }
@@ -242,7 +260,7 @@ mod tests {
         };
         let token = match authorization.token() {
             Credential::Absent => "absent".to_owned(),
-            Credential::Accepted(token) => token.to_owned(),
+            Credential::Accepted(token) => token.text.to_owned(),
             Credential::Rejected(reason) => reason.code().to_owned(),
         };
         (key, token)
@@ -263,7 +281,8 @@ mod tests {
             (&[("x-api-key", "a"), ("authorization", "ApiKey a")], "key.duplicate", "absent"),
             (&[("authorization", "Bearer t"), ("authorization", "Bearer t")], "absent", "token.duplicate"),
             (&[("authorization", "Bearer t"), ("authorization", "ApiKey a")], "absent", "token.duplicate"),
-            (&[("authorization", "DPoP t")], "absent", "token.bound"),
+            (&[("authorization", "DPoP t")], "absent", "t"),
+            (&[("authorization", "DPoP t"), ("authorization", "Bearer t")], "absent", "token.duplicate"),
             (&[("authorization", "Basic dTpw")], "absent", "absent"),
             (&[("authorization", "Bearer")], "absent", ""),
             (&[("x-api-key", "\u{1f511}")], "key.malformed", "absent"),

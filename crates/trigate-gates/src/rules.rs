@@ -11,6 +11,7 @@ use trigate_core::{
     jose::Algorithm,
     oauth::ScopeSet,
     permission::Demand,
+    proof::DEFAULT_ALGORITHMS,
 };
 
 /// The rules of one tenant, as one configuration file states them.
@@ -30,6 +31,22 @@ pub struct Rules {
     pub address_limit: Option<Limit>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    pub proof: ProofRules,
+}
+
+/// How DPoP proofs are judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProofRules {
+    /// Our own addresses as callers write them: `https://api.example.com`. A proof must be for one of them, or for a host
+    /// that its route names.
+    pub origins: Vec<String>,
+    pub algorithms: Vec<Algorithm>,
+}
+
+impl Default for ProofRules {
+    fn default() -> Self {
+        Self { origins: Vec::new(), algorithms: DEFAULT_ALGORITHMS.to_vec() }
+    }
 }
 
 impl Rules {
@@ -145,6 +162,8 @@ pub struct IssuerRule {
     pub claims: ClaimNames,
     /// Client id (or `*`) to application, for foreign issuers.
     pub applications: HashMap<String, AppId>,
+    /// Its tokens are taken from those alone who prove that they hold the key that the token is bound to.
+    pub bound: bool,
 }
 
 impl IssuerRule {
@@ -162,6 +181,7 @@ impl IssuerRule {
             max_life_s: 86_400,
             claims: ClaimNames::default(),
             applications: HashMap::new(),
+            bound: false,
         }
     }
 
@@ -494,6 +514,10 @@ pub struct RouteRule {
     /// The upstream is told the client's certificate. // RFC 9440
     pub client_cert: bool,
     pub kind: RouteKind,
+    /// Takes no bearer token: it must be bound to a key, and the key be shown.
+    pub bound: bool,
+    /// A DPoP proof must carry a nonce of this process.
+    pub dpop_nonce: bool,
 }
 
 impl RouteRule {
@@ -523,6 +547,8 @@ impl RouteRule {
             pass_credentials: false,
             client_cert: false,
             kind: RouteKind::Upstream,
+            bound: false,
+            dpop_nonce: false,
         }
     }
 

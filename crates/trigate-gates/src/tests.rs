@@ -4,3 +4,4 @@ mod attacks;
 mod changes;
 mod rig;
 mod road;
+mod sender;

@@ -168,6 +168,7 @@ fn refresh_facts(issuer: &Issuer, text: &str, grant: Grant, expires_at: Timestam
         position: Some(grant.born),
         actor: None,
         kid: None,
+        confirmation: None,
     }
 }
 

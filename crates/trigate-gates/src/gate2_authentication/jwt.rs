@@ -3,7 +3,7 @@
 //! Trusts an issuer's own keys for that issuer's tokens and for nobody else's. Never lets the token choose a key's
 //! address or an algorithm, and never takes a claim of the wrong type for an absent one.
 
-use super::token::{Binding, Verified, VerifiedHeader};
+use super::token::{Verified, VerifiedHeader};
 use crate::{
     known::{Known, SigningKey},
     passage::Passage,
@@ -17,6 +17,7 @@ use trigate_core::{
     identity::{Identity, TokenFacts},
     jose::{Claims, Compact, JoseError, MAX_TOKEN_BYTES, Payload, check_issuer, check_subject},
     oauth::{Scope, ScopeSet},
+    proof::Confirmation,
     reason::Reason,
 };
 
@@ -98,7 +99,6 @@ fn finish(
     Ok(Verified {
         facts: Arc::new(facts),
         header: Some(VerifiedHeader { typ: bare_typ(compact.typ()), algorithm: compact.algorithm() }),
-        binding: read_binding(claims)?,
         by_text: (!rule.ours).then(|| TokenId::of_text(text)),
     })
 }
@@ -136,6 +136,8 @@ fn read_facts(known: &Known, rule: &IssuerRule, claims: Claims<'_>, text: &str) 
         position: if rule.ours { claims.integer("pos").ok()?.map(Position) } else { None },
         actor: read_actor(claims)?,
         kid: None,
+        // RFC 7800 §3.1, RFC 8705 §3.1, RFC 9449 §6.1
+        confirmation: Confirmation::read(claims).ok()?,
         client,
     })
 }
@@ -211,14 +213,4 @@ fn read_scopes(claims: Claims<'_>, name: &str) -> Option<ScopeSet> {
 fn read_actor(claims: Claims<'_>) -> Option<Option<String>> {
     let Some(actor) = claims.object("act").ok()? else { return Some(None) };
     actor.identifier("sub").ok().map(|subject| subject.map(str::to_owned))
-}
-
-// RFC 7800 §3.1, RFC 8705 §3.1, RFC 9449 §6.1
-fn read_binding(claims: Claims<'_>) -> Result<Binding, Reason> {
-    let Some(confirmation) = claims.object("cnf").map_err(|_| Reason::TokenClaims)? else { return Ok(Binding::None) };
-    if confirmation.get("jkt").is_some() {
-        return Ok(Binding::Other);
-    }
-    let thumbprint = confirmation.text("x5t#S256").map_err(|_| Reason::TokenClaims)?;
-    Ok(thumbprint.map_or(Binding::Other, |text| Binding::Certificate(text.to_owned())))
 }

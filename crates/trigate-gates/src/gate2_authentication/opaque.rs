@@ -2,7 +2,7 @@
 //!
 //! Trusts the look-up for the facts as minted; they are judged like a JWT's.
 
-use super::token::{Binding, Verified};
+use super::token::Verified;
 use crate::passage::Passage;
 use std::sync::Arc;
 use trigate_core::{credential::OpaqueToken, reason::Reason};
@@ -17,5 +17,5 @@ pub(crate) async fn verify(passage: &Passage<'_>, text: &str) -> Result<Verified
     if facts.issuer != rule.issuer {
         return Err(Reason::TokenIssuer);
     }
-    Ok(Verified { facts: Arc::new(facts), header: None, binding: Binding::None, by_text: None })
+    Ok(Verified { facts: Arc::new(facts), header: None, by_text: None })
 }

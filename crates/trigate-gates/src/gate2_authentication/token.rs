@@ -4,15 +4,14 @@
 //! INVARIANT: the cache holds what was verified, never what was decided. Its key names the verifier (rules, our keys,
 //! foreign keys) and the whole token. Expiry, audience, type, binding and changes are judged on every request.
 
-use super::{jwt, opaque};
-use crate::{passage::Passage, request::ClientCertificate, rules::IssuerRule};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use super::{jwt, opaque, sender};
+use crate::{established::Established, passage::Passage, request::PresentedToken, rules::IssuerRule};
 use std::sync::Arc;
 use trigate_core::{
     Timestamp,
     credential::{Digest, OpaqueToken},
     id::TokenId,
-    identity::TokenFacts,
+    identity::{SenderProof, TokenFacts},
     jose::Algorithm,
     reason::Reason,
 };
@@ -23,7 +22,6 @@ pub(crate) struct Verified {
     pub facts: Arc<TokenFacts>,
     /// For JWTs.
     pub header: Option<VerifiedHeader>,
-    pub binding: Binding,
     /// A foreign token's name by its text, beside the one by its `jti`: either can be revoked.
     pub by_text: Option<TokenId>,
 }
@@ -33,16 +31,6 @@ pub(crate) struct VerifiedHeader {
     /// Lower case, without `application/`.
     pub typ: String,
     pub algorithm: Algorithm,
-}
-
-/// The key that the token's holder must show (RFC 7800).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Binding {
-    None,
-    /// RFC 8705 §3.1: `x5t#S256`.
-    Certificate(String),
-    /// A confirmation that cannot be checked here.
-    Other,
 }
 
 /// An accepted token. `facts` are judged: what was taken away since minting is not in them.
@@ -55,6 +43,8 @@ pub(crate) struct Token {
     pub by_text: Option<TokenId>,
     /// Of the issuer's rule.
     pub leeway_s: u32,
+    /// `None`: whoever has it may send it.
+    pub sender: Option<SenderProof>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -73,7 +63,8 @@ impl quick_cache::Weighter<CacheKey, Arc<Verified>> for Weigh {
     fn weight(&self, _: &CacheKey, value: &Arc<Verified>) -> u64 {
         let facts = &value.facts;
         let lists = facts.scopes.len() + facts.roles.len() + facts.audiences.len();
-        (768 + facts.subject.len() + facts.issuer.len() + lists * 48) as u64
+        (768 + 128 * usize::from(facts.confirmation.is_some()) + facts.subject.len() + facts.issuer.len() + lists * 48)
+            as u64
     }
 }
 
@@ -107,7 +98,12 @@ pub(crate) async fn verify(passage: &Passage<'_>, text: &str) -> Result<Arc<Veri
 }
 
 /// Is it alive now, for this audience, of this type, in these hands?
-pub(crate) fn judge(passage: &Passage<'_>, verified: Arc<Verified>) -> Result<Token, Reason> {
+pub(crate) fn judge(
+    passage: &Passage<'_>,
+    presented: PresentedToken<'_>,
+    verified: Arc<Verified>,
+    established: &mut Established,
+) -> Result<Token, Reason> {
     let facts = &verified.facts;
     let rule = passage.rules.issuer(&facts.issuer).ok_or(Reason::TokenIssuer)?;
     if let Some(header) = &verified.header {
@@ -115,16 +111,18 @@ pub(crate) fn judge(passage: &Passage<'_>, verified: Arc<Verified>) -> Result<To
     }
     check_times(facts, rule, passage.now)?;
     check_audience(facts, rule)?;
-    check_binding(&verified.binding, passage.request.certificate)?;
     // INVARIANT: revocations hit our tokens by position; one without could not be revoked.
     if rule.ours && facts.position.is_none() {
         return Err(Reason::TokenClaims);
     }
+    // Last: it uses a proof up.
+    let sender = sender::check(passage, presented, facts, rule, established)?;
     Ok(Token {
         facts: Arc::clone(facts),
         ours: rule.ours,
         signed: verified.header.is_some(),
         by_text: verified.by_text,
+        sender,
         leeway_s: rule.leeway_s.min(60),
     })
 }
@@ -166,18 +164,6 @@ pub(crate) fn check_times(facts: &TokenFacts, rule: &IssuerRule, now: Timestamp)
 fn check_audience(facts: &TokenFacts, rule: &IssuerRule) -> Result<(), Reason> {
     let ours = |audience: &String| rule.audiences.contains(audience);
     if rule.danger_any_audience || facts.audiences.iter().any(ours) { Ok(()) } else { Err(Reason::TokenAudience) }
-}
-
-fn check_binding(binding: &Binding, certificate: Option<&ClientCertificate>) -> Result<(), Reason> {
-    match (binding, certificate) {
-        (Binding::None, _) => Ok(()),
-        // RFC 8705 §3: the certificate of this connection is the one that the token names.
-        (Binding::Certificate(wanted), Some(certificate)) => {
-            let shown = Digest::parse_hex(&certificate.fingerprint).ok_or(Reason::TokenBound)?;
-            if URL_SAFE_NO_PAD.encode(shown.bytes()) == *wanted { Ok(()) } else { Err(Reason::TokenBound) }
-        }
-        (Binding::Certificate(_), None) | (Binding::Other, _) => Err(Reason::TokenBound),
-    }
 }
 
 /// Is it still true, by what this gate knows now? Takes away what was narrowed.

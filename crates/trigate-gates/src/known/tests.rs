@@ -44,6 +44,7 @@ fn facts(position: u64) -> TokenFacts {
         position: Some(Position(position)),
         actor: None,
         kid: Some("key-2026-11".into()),
+        confirmation: None,
     }
 }
 

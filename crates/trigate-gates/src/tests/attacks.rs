@@ -278,26 +278,6 @@ async fn t26_other_secrets_of_ours_are_no_access_tokens() {
 }
 
 #[tokio::test]
-async fn t28_a_bound_token_is_no_bearer_token() {
-    let rig = Rig::new();
-    let certificate = certificate(&rig, "spiffe://acme.test/a");
-    let digest = Digest::parse_hex(&certificate.fingerprint).unwrap();
-    let thumbprint = {
-        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-        URL_SAFE_NO_PAD.encode(digest.bytes())
-    };
-    let bound = rig.token(json!({ "cnf": { "x5t#S256": thumbprint } }));
-    assert_eq!(rig.ask("/any").bearer(&bound).verdict().await, "401 token.bound");
-    assert_eq!(rig.ask("/any").bearer(&bound).certificate(certificate.clone()).verdict().await, "pass");
-    let other = ClientCertificate { fingerprint: "cd".repeat(32), ..certificate };
-    assert_eq!(rig.ask("/any").bearer(&bound).certificate(other).verdict().await, "401 token.bound");
-    for cnf in [json!({ "jkt": "x" }), json!({}), json!({ "kid": "x" })] {
-        assert_eq!(with_claims(&rig, json!({ "cnf": cnf })).await, "401 token.bound", "{cnf}");
-    }
-    assert_eq!(with_claims(&rig, json!({ "cnf": "x" })).await, "401 token.claims");
-}
-
-#[tokio::test]
 async fn t33_k01_credentials_in_urls_are_not_read_but_masked_and_marked() {
     let rig = Rig::new();
     let (key, token) = (rig.key_a.reveal().to_owned(), rig.token(json!({})));

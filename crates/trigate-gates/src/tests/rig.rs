@@ -466,6 +466,10 @@ fn rules(tenant: &TenantId, change: impl FnOnce(&mut Vec<RouteRule>)) -> Rules {
         realm: "trigate".into(),
         address_limit: None,
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        proof: ProofRules {
+            origins: vec![AUDIENCE.into(), "https://mtls.api.test:8443".into()],
+            ..ProofRules::default()
+        },
     }
 }
 
@@ -536,6 +540,8 @@ impl Ask<'_> {
             tenant: &self.rig.tenant,
             method: &self.method,
             host: "api.test",
+            port: None,
+            secure: true,
             path: &self.path,
             query: self.query.as_deref(),
             headers: &self.headers,

@@ -224,6 +224,7 @@ async fn opaque_tokens_are_judged_like_jwts_and_garbage_costs_no_look_up() {
             position: Some(rig.known.position()),
             actor: None,
             kid: None,
+            confirmation: None,
         }
     };
     let token = rig.opaque(facts.clone());

@@ -83,6 +83,7 @@ fn facts(issuer: &Issuer, wanted: &Wanted<'_>, life_s: u32) -> TokenFacts {
         position: Some(wanted.position),
         actor: None,
         kid: None,
+        confirmation: None,
     }
 }
 

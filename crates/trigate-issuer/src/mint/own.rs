@@ -10,6 +10,7 @@ use trigate_core::{
     jose::{Claims, Compact, MAX_TOKEN_BYTES, Payload, check_issuer},
     oauth::ScopeSet,
     port::StoreError,
+    proof::Confirmation,
 };
 
 /// An access token of ours in either form.
@@ -74,5 +75,6 @@ fn facts(claims: Claims<'_>) -> Option<TokenFacts> {
         position: claims.integer("pos").ok()?.map(Position),
         actor: None,
         kid: None,
+        confirmation: Confirmation::read(claims).ok()?,
     })
 }

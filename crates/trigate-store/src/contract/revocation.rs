@@ -156,6 +156,7 @@ async fn service_token(w: &World, client: &Client) -> TokenFacts {
         position: Some(minted.position),
         actor: None,
         kid: None,
+        confirmation: None,
     }
 }
 

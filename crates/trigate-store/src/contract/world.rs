@@ -258,6 +258,7 @@ impl World {
             position: Some(issuance.position),
             actor: None,
             kid: None,
+            confirmation: None,
         }
     }
 

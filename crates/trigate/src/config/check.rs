@@ -93,6 +93,7 @@ pub fn check(file: &File, text: &str) -> Vec<Finding> {
     check.check_mtls();
     check.check_tls();
     check.check_forward_auth();
+    check.check_proof();
     check.findings.sort_by_key(|finding| finding.line);
     check.findings
 }
@@ -522,6 +523,16 @@ impl Check<'_> {
                     vec![],
                 );
             }
+        }
+    }
+
+    fn check_proof(&mut self) {
+        for (index, why) in super::proof::complaints(self.file) {
+            let line = match index {
+                super::proof::Place::Section(field) => self.line(&[Step::Key("dpop"), Step::Key(field)]),
+                super::proof::Place::Route(index, field) => self.route_line(index, field),
+            };
+            self.refuse(line, why, vec![]);
         }
     }
 

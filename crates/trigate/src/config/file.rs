@@ -1,7 +1,7 @@
 //! What may stand in `trigate.toml`? The words of the file, field by field; what they mean together is judged in
 //! `check.rs`. Unknown fields are refused: a misspelt safeguard is no safeguard.
 
-use super::{mtls::Mtls, tls::Tls, upstreams::Upstream};
+use super::{mtls::Mtls, proof::Dpop, tls::Tls, upstreams::Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -35,6 +35,7 @@ pub struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward_auth: Option<super::forward_auth::ForwardAuth>,
     pub limits: Limits,
+    pub dpop: Dpop,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -142,6 +143,9 @@ pub struct Issuer {
     /// Seconds that any access token lives at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_token_life_s: Option<u32>,
+    /// The gate takes no bearer token of this issuer: each must be bound to a key, and the key be shown.
+    #[serde(skip_serializing_if = "is_false")]
+    pub bound: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -181,6 +185,9 @@ pub struct TrustedIssuer {
     /// Seconds that this issuer's tokens may live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_life_s: Option<u32>,
+    /// No bearer token of this issuer is taken: each must be bound to a key, and the key be shown.
+    #[serde(skip_serializing_if = "is_false")]
+    pub bound: bool,
     /// Names of the claims, where they differ from RFC 9068.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claims: Option<Claims>,
@@ -270,6 +277,12 @@ pub struct Route {
     /// The named override that hands the caller's credentials to the upstream.
     #[serde(skip_serializing_if = "is_false")]
     pub pass_credentials: bool,
+    /// Takes no bearer token: it must be bound to a key (DPoP or certificate), and the key be shown.
+    #[serde(skip_serializing_if = "is_false")]
+    pub bound: bool,
+    /// DPoP proofs must carry a nonce of this gate process. Default: `dpop.nonce`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpop_nonce: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

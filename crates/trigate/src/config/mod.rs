@@ -6,6 +6,7 @@ mod file;
 mod forward_auth;
 mod mtls;
 mod place;
+mod proof;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use file::{
 };
 pub use forward_auth::ForwardAuth;
 pub use mtls::{Authorities, Mtls, Usage, is_url};
+pub use proof::{Dpop, beside};
 pub use rules::{JWKS, Urls, desk_rules, issuer_rules, road_rules};
 pub use tls::Tls;
 pub use upstreams::{Eject, Health, Table as UpstreamTable, Upstream};

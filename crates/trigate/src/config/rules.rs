@@ -14,7 +14,7 @@ use trigate_core::{
 };
 use trigate_gates::{
     ClaimNames, Cors, Demands, Enforce, IssuerRule, KeySource, Limit, MachineMatch, MachineRule, Pattern, Plan,
-    RouteKind, RouteRule, Routes, Rules, SubjectKind, UriPattern, WithoutLease,
+    ProofRules, RouteKind, RouteRule, Routes, Rules, SubjectKind, UriPattern, WithoutLease,
 };
 
 /// Our own addresses as clients write them, known once the ports are bound.
@@ -23,6 +23,8 @@ pub struct Urls {
     pub gate: String,
     pub issuer: String,
     pub desk: String,
+    /// Of the listener for client certificates.
+    pub mtls: Option<String>,
 }
 
 /// Two routes of the file, by index, that claim the same request.
@@ -49,6 +51,7 @@ pub fn road_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, Str
         issuers.push(foreign_issuer(config, issuer)?);
     }
     let mut rules = base(config, epoch);
+    rules.proof = super::proof::rules(&config.file.dpop, [Some(&urls.gate), urls.mtls.as_ref()]);
     rules.enforce = match config.file.server.enforce {
         file::Enforce::Enforce => Enforce::Enforce,
         file::Enforce::Observe => Enforce::Observe,
@@ -80,6 +83,7 @@ pub fn desk_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, Str
     rule.kind = RouteKind::AdminApi;
     rule.description = "The operators' API.".to_owned();
     let mut rules = base(config, epoch);
+    rules.proof = super::proof::rules(&config.file.dpop, [Some(&urls.desk), None]);
     rules.routes = Routes::new(vec![rule]).map_err(|conflict| conflict.to_string())?;
     rules.issuers = vec![our_issuer(config, urls, vec![urls.desk.clone()])];
     Ok(rules)
@@ -97,6 +101,7 @@ pub fn issuer_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, S
     let mut audiences = vec![urls.gate.clone(), urls.issuer.clone(), urls.desk.clone()];
     audiences.extend(config.file.issuer.audiences.iter().cloned());
     let mut rules = base(config, epoch);
+    rules.proof = super::proof::rules(&config.file.dpop, [Some(&urls.issuer), None]);
     rules.routes = Routes::new(vec![rule]).map_err(|conflict| conflict.to_string())?;
     rules.issuers = vec![our_issuer(config, urls, audiences)];
     Ok(rules)
@@ -119,6 +124,7 @@ fn base(config: &Config, epoch: u64) -> Rules {
         realm: server.realm.clone(),
         address_limit: server.address_limit.as_deref().and_then(|limit| limit.parse::<Limit>().ok()),
         trusted_proxies: server.trusted_proxies.iter().filter_map(|text| network(text)).collect(),
+        proof: ProofRules::default(),
     }
 }
 
@@ -131,6 +137,7 @@ fn our_issuer(config: &Config, urls: &Urls, audiences: Vec<String>) -> IssuerRul
     if let Some(life) = config.file.issuer.max_token_life_s {
         rule.max_life_s = life;
     }
+    rule.bound = config.file.issuer.bound;
     rule
 }
 
@@ -153,6 +160,7 @@ fn foreign_issuer(config: &Config, issuer: &file::TrustedIssuer) -> Result<Issue
         .collect::<Result<_, _>>()?;
     rule.leeway_s = issuer.leeway_s.unwrap_or(rule.leeway_s);
     rule.max_life_s = issuer.max_life_s.unwrap_or(rule.max_life_s);
+    rule.bound = issuer.bound;
     if let Some(names) = &issuer.claims {
         let default = ClaimNames::default();
         rule.claims = ClaimNames {
@@ -171,10 +179,10 @@ fn foreign_issuer(config: &Config, issuer: &file::TrustedIssuer) -> Result<Issue
 }
 
 fn route_rules(file: &File) -> Result<Vec<RouteRule>, String> {
-    file.route.iter().map(|route| route_rule(route, &file.limits)).collect()
+    file.route.iter().map(|route| route_rule(route, file)).collect()
 }
 
-fn route_rule(route: &file::Route, limits: &file::Limits) -> Result<RouteRule, String> {
+fn route_rule(route: &file::Route, file: &File) -> Result<RouteRule, String> {
     let pattern = Pattern::parse(&route.path).map_err(|error| error.to_string())?;
     let demands = match &route.demands {
         Some(text) => text.parse::<Demands>().map_err(|error| error.to_string())?,
@@ -201,10 +209,12 @@ fn route_rule(route: &file::Route, limits: &file::Limits) -> Result<RouteRule, S
     rule.limit = route.limit.as_deref().map(|limit| limit.parse().map_err(|error| format!("{error}"))).transpose()?;
     rule.cors = route.cors.as_ref().map(cors);
     rule.upstream = route.upstream.clone();
-    rule.max_body_bytes = route.max_body_bytes.unwrap_or(limits.body_bytes);
+    rule.max_body_bytes = route.max_body_bytes.unwrap_or(file.limits.body_bytes);
     rule.assertion = route.assertion;
     rule.client_cert = route.client_cert;
     rule.pass_credentials = route.pass_credentials;
+    rule.bound = route.bound;
+    rule.dpop_nonce = route.dpop_nonce.unwrap_or(file.dpop.nonce);
     Ok(rule)
 }
 

@@ -44,6 +44,8 @@ pub async fn explain(
         tenant: &rules.tenant,
         method: &method,
         host: question.host.as_deref().unwrap_or("localhost"),
+        port: None,
+        secure: true,
         path: uri.path(),
         query: uri.query(),
         headers: &headers,

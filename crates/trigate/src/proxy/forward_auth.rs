@@ -132,6 +132,8 @@ impl ForwardAuth {
             tenant: &config.rules.tenant,
             method: &original.method,
             host: &original.host,
+            port: original.port,
+            secure: original.secure,
             path: &original.path,
             query: original.query.as_deref(),
             headers: &original.headers,
@@ -166,6 +168,9 @@ impl ForwardAuth {
         let mut answer = permit.limit_headers();
         if let Ok(value) = HeaderValue::from_str(permit.request_id().as_str()) {
             answer.insert(HeaderName::from_static("x-request-id"), value);
+        }
+        if let Some(nonce) = permit.next_nonce() {
+            answer.insert("dpop-nonce", nonce); // RFC 9449 §8.2
         }
         let query = original.query.as_deref();
         Verdict::Pass(Pass {

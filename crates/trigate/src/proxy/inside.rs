@@ -56,8 +56,8 @@ impl Handler for Inside {
 
     async fn handle(self: Rc<Self>, request: Request<Incoming>, connection: Rc<Connection>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let host = match head::check(&head) {
-            Ok(authority) => authority.host,
+        let crate::edge::authority::Authority { host, port } = match head::check(&head) {
+            Ok(authority) => authority,
             Err(bad) => {
                 self.recorder.refused(connection.peer.ip(), bad.code, bad.detail);
                 return own(bad.status);
@@ -68,7 +68,7 @@ impl Handler for Inside {
         let mut caller = None;
         let guarded = self.guarded.guards(head.uri.path());
         if guarded {
-            match self.gates.admit(&rules, gates_request(&rules, &head, &host, &connection, None)).await {
+            match self.gates.admit(&rules, gates_request(&rules, &head, (&host, port), &connection, None)).await {
                 Ok(permit) => {
                     self.metrics.passage(&permit.route().name, Outcome::Allowed, None);
                     extra = permit.limit_headers();

@@ -114,8 +114,8 @@ impl Handler for Road {
             self.recorder.refused(connection.peer.ip(), "limit.requests", "too many requests are in work");
             return Problem::Overloaded.answer(None, is_http1(&head));
         };
-        let host = match self.check_head(&head, connection.peer.ip()) {
-            Ok(authority) => authority.host,
+        let Authority { host, port } = match self.check_head(&head, connection.peer.ip()) {
+            Ok(authority) => authority,
             Err(problem) => return problem.answer(None, is_http1(&head)),
         };
         if let Some(answer) = cors::preflight(&config.rules, &host, &head) {
@@ -124,7 +124,7 @@ impl Handler for Road {
         }
         let now = self.parts.clock.now();
         let shown = self.certificates.of(&head.headers, &host, &connection, self.parts.gates.known(), now);
-        let asked = gates_request(&config.rules, &head, &host, &connection, shown.as_ref());
+        let asked = gates_request(&config.rules, &head, (&host, port), &connection, shown.as_ref());
         let admitted = self.parts.gates.admit(&config.rules, asked).await;
         let permit = match admitted {
             Ok(permit) => permit,
@@ -149,7 +149,7 @@ impl Handler for Road {
 pub(super) fn gates_request<'a>(
     rules: &'a Rules,
     head: &'a Parts,
-    host: &'a str,
+    (host, port): (&'a str, Option<u16>),
     connection: &'a Connection,
     shown: Option<&'a Shown>,
 ) -> trigate_gates::Request<'a> {
@@ -157,6 +157,8 @@ pub(super) fn gates_request<'a>(
         tenant: &rules.tenant,
         method: &head.method,
         host,
+        port,
+        secure: connection.tls,
         path: head.uri.path(),
         query: head.uri.query(),
         headers: &head.headers,
@@ -223,6 +225,7 @@ impl Road {
     fn whoami(&self, head: &Parts, permit: &Permit, started: Monotonic) -> Response<Answer> {
         let mut response = json(StatusCode::OK, "application/json", permit.whoami().to_string());
         response.headers_mut().extend(permit.limit_headers());
+        put_next_nonce(response.headers_mut(), permit);
         put_request_id(&mut response, permit.request_id());
         cors::apply(permit.route(), &head.headers, response.headers_mut());
         self.finish(StatusCode::OK, started);
@@ -265,6 +268,7 @@ impl Road {
 
     fn dress(&self, passage: &Passage, response: &mut Response<Answer>) {
         response.headers_mut().extend(passage.permit.limit_headers());
+        put_next_nonce(response.headers_mut(), &passage.permit);
         cors::apply(passage.permit.route(), &passage.head.headers, response.headers_mut());
         put_request_id(response, passage.permit.request_id());
     }
@@ -438,6 +442,13 @@ fn put_client_cert(headers: &mut HeaderMap, passage: &Passage) {
         && proven == Some(shown.certificate.fingerprint.as_str())
     {
         client_cert::put(headers, shown.chain(&passage.connection));
+    }
+}
+
+/// RFC 9449 §8.2. An API's own word on the gate's nonces goes no further.
+fn put_next_nonce(headers: &mut HeaderMap, permit: &Permit) {
+    if let Some(nonce) = permit.next_nonce() {
+        headers.insert("dpop-nonce", nonce);
     }
 }
 

@@ -26,7 +26,8 @@ use trigate_core::{
     port::{AuditSink, Lookup, LookupError, Mark, Monotonic, Slot},
 };
 use trigate_gates::{
-    Demands, Enforce, Gates, GatesParts, IssuerRule, Issuers, KeySource, Known, Pattern, RouteRule, Routes, Rules,
+    Demands, Enforce, Gates, GatesParts, IssuerRule, Issuers, KeySource, Known, Pattern, ProofRules, RouteRule, Routes,
+    Rules,
 };
 use trigate_outbound::{Outbound, OutboundSettings};
 
@@ -194,6 +195,7 @@ fn rules(args: &TryArgs) -> Result<Rules, StartError> {
         realm: "trigate try".to_owned(),
         address_limit: None,
         trusted_proxies: vec![],
+        proof: ProofRules::default(),
     })
 }
 

@@ -79,8 +79,10 @@ impl Sockets {
         };
         let scheme = if config.file.tls.is_empty() { "http" } else { "https" };
         let gate = || format!("{scheme}://localhost:{}", self.gate.address.port());
+        let gate = config.file.server.url.clone().unwrap_or_else(gate);
         Urls {
-            gate: config.file.server.url.clone().unwrap_or_else(gate),
+            mtls: self.mtls.as_ref().and_then(|listening| crate::config::beside(&gate, listening.address.port())),
+            gate,
             issuer: own(&config.file.issuer.url, self.issuer.address),
             desk: own(&config.file.desk.url, self.desk.address),
         }

@@ -12,6 +12,9 @@ use std::net::IpAddr;
 pub struct Original {
     pub method: Method,
     pub host: String,
+    pub port: Option<u16>,
+    /// Did it come to the proxy over TLS? By the proxy's `X-Forwarded-Proto`.
+    pub secure: bool,
     pub path: String,
     pub query: Option<String>,
     pub headers: HeaderMap,
@@ -38,6 +41,7 @@ const ADDRESS: HeaderName = HeaderName::from_static("x-original-address");
 const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// nginx `auth_request`: what `examples/forward-auth/nginx.conf` sends.
@@ -112,9 +116,11 @@ fn build(method: &str, uri: &str, host: &str, headers: HeaderMap, peer: IpAddr) 
         let status = StatusCode::NOT_IMPLEMENTED;
         return Err(Untold { status, code: "http.method", detail: "this method is not carried" });
     }
-    let host = Authority::parse(host).map_err(|_| bad("http.host", "the request must name one host"))?.host;
+    let Authority { host, port } =
+        Authority::parse(host).map_err(|_| bad("http.host", "the request must name one host"))?;
+    let secure = headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
     let (path, query) = target(uri);
-    Ok(Original { method, host, path: path.to_owned(), query: query.map(str::to_owned), headers, peer })
+    Ok(Original { method, host, port, secure, path: path.to_owned(), query: query.map(str::to_owned), headers, peer })
 }
 
 const fn bad(code: &'static str, detail: &'static str) -> Untold {
