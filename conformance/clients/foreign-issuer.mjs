@@ -1,9 +1,10 @@
-// Somebody else's identity provider: npm `oidc-provider` with JWT access tokens. node foreign-issuer.mjs AUDIENCE
+// Somebody else's identity provider: npm `oidc-provider`. node foreign-issuer.mjs AUDIENCE
+// [FORMAT]; FORMAT is `jwt` (default) or `opaque`, which its introspection endpoint alone can judge.
 // Prints one line of JSON {"issuer", "client_id", "client_secret"} when it listens; ends with its standard input.
 import Provider from 'oidc-provider';
 import http from 'node:http';
 
-const [audience] = process.argv.slice(2);
+const [audience, format = 'jwt'] = process.argv.slice(2);
 const server = http.createServer();
 await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
 const issuer = `http://127.0.0.1:${server.address().port}`;
@@ -16,11 +17,13 @@ const provider = new Provider(issuer, {
   features: {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
+    introspection: { enabled: true, allowedPolicy: () => true },
+    revocation: { enabled: true, allowedPolicy: () => true },
     resourceIndicators: {
       enabled: true,
       defaultResource: () => audience,
       getResourceServerInfo: () => ({
-        scope: 'orders:read', audience, accessTokenFormat: 'jwt', accessTokenTTL: 600, jwt: { sign: { alg: 'RS256' } },
+        scope: 'orders:read', audience, accessTokenFormat: format, accessTokenTTL: 600, ...(format === 'jwt' && { jwt: { sign: { alg: 'RS256' } } }),
       }),
     },
   },

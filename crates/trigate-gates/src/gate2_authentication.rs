@@ -4,6 +4,7 @@
 //! Trusts keys and look-ups alone. A bad credential is never ignored because another one is good.
 
 pub mod assurance;
+pub(crate) mod introspection;
 pub mod issuers;
 pub(crate) mod jwt;
 pub(crate) mod mtls;
@@ -90,7 +91,7 @@ async fn prove_token(
         Credential::Rejected(reason) => return Credential::Rejected(reason),
         Credential::Accepted(presented) => presented,
     };
-    match token::verify(passage, presented.text).await {
+    match token::verify(passage, presented.text, established.route.introspection_age_s()).await {
         Err(reason) => Credential::Rejected(reason),
         Ok(verified) => {
             // Genuine, whatever is wrong with it otherwise: the record says whose it was.

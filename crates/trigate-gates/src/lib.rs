@@ -41,7 +41,7 @@ pub use refusal::Refusal;
 pub use request::{ClientCertificate, Credential, Request, client_address, fold_address};
 pub use route::{BadPattern, Found, Pattern, RouteConflict, Routes};
 pub use rules::{
-    BadDemands, BadLimit, BadSubject, BadUriPattern, ClaimNames, Cors, CredentialKind, Demands, Enforce, IssuerRule,
-    KeySource, Kinds, Limit, MachineMatch, MachineRule, Plan, ProofRules, RouteKind, RouteRule, Rules, SubjectKind,
-    UriPattern, WithoutLease,
+    BadDemands, BadLimit, BadSubject, BadUriPattern, ClaimNames, ClientSecret, Cors, CredentialKind, Demands, Enforce,
+    Introspection, IntrospectionMethod, IssuerRule, KeySource, Kinds, Limit, MachineMatch, MachineRule, Plan,
+    ProofRules, RouteKind, RouteRule, Rules, ServiceMark, SubjectKind, UriPattern, WithoutLease,
 };

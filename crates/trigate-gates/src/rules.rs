@@ -5,7 +5,7 @@
 use crate::route::{Pattern, Routes};
 use http::{HeaderMap, HeaderValue, Method, header};
 use ipnet::IpNet;
-use std::{collections::HashMap, fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::HashMap, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use trigate_core::{
     id::{AppId, TenantId},
     jose::Algorithm,
@@ -13,6 +13,7 @@ use trigate_core::{
     permission::Demand,
     proof::DEFAULT_ALGORITHMS,
 };
+use zeroize::Zeroizing;
 
 /// The rules of one tenant, as one configuration file states them.
 #[derive(Debug)]
@@ -160,6 +161,14 @@ pub struct IssuerRule {
     /// The longest life that a token may have.
     pub max_life_s: u32,
     pub claims: ClaimNames,
+    /// Its tokens are asked about instead of verified; the keys then serve its other statements (logout, signals).
+    pub introspection: Option<Introspection>,
+    /// Claims with the text that this issuer's access tokens carry, where `typ` tells them from no others.
+    pub demanded: Vec<(String, String)>,
+    /// Claims of which its access tokens carry none: what has one is another kind of token.
+    pub marks_of_others: Vec<String>,
+    /// Any of these says that a client speaks for itself (beside `sub` = client, RFC 9068 §5).
+    pub services: Vec<ServiceMark>,
     /// Client id (or `*`) to application, for foreign issuers.
     pub applications: HashMap<String, AppId>,
     /// Its tokens are taken from those alone who prove that they hold the key that the token is bound to.
@@ -169,9 +178,11 @@ pub struct IssuerRule {
 impl IssuerRule {
     /// An issuer with the defaults: RFC 9068 types, every algorithm, 10 s leeway, one day at most.
     pub fn new(issuer: &str, keys: KeySource, audiences: Vec<String>) -> Self {
+        let ours = keys == KeySource::Ours;
+        let gty = || ServiceMark::Is("gty".to_owned(), "client-credentials".to_owned());
         Self {
             issuer: issuer.to_owned(),
-            ours: keys == KeySource::Ours,
+            ours,
             audiences,
             danger_any_audience: false,
             typ: vec!["at+jwt".to_owned()],
@@ -180,6 +191,10 @@ impl IssuerRule {
             leeway_s: 10,
             max_life_s: 86_400,
             claims: ClaimNames::default(),
+            introspection: None,
+            demanded: Vec::new(),
+            marks_of_others: Vec::new(),
+            services: if ours { Vec::new() } else { vec![gty()] },
             applications: HashMap::new(),
             bound: false,
         }
@@ -202,18 +217,73 @@ pub enum KeySource {
     JwksFile(PathBuf),
 }
 
-/// What an issuer calls its claims. A dot reaches into an object: `realm_access.roles`.
+/// How an issuer is asked about a token (RFC 7662).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introspection {
+    pub url: String,
+    /// Who we are there.
+    pub client: String,
+    pub secret: ClientSecret,
+    pub method: IntrospectionMethod,
+}
+
+/// RFC 6749 §2.3.1
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntrospectionMethod {
+    Basic,
+    Post,
+}
+
+/// Our secret at another issuer. Shows itself to its endpoint alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientSecret(Arc<Zeroizing<String>>);
+
+impl ClientSecret {
+    pub fn new(text: Zeroizing<String>) -> Self {
+        Self(Arc::new(text))
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientSecret(redacted)")
+    }
+}
+
+/// How a token shows that it was given to a client for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServiceMark {
+    /// The claim has this text.
+    Is(String, String),
+    /// The claim is not there.
+    Absent(String),
+    /// The claim names the token's client.
+    NamesClient(String),
+}
+
+/// What an issuer calls its claims: of each list the first that is there. In scopes and roles a dot reaches into an
+/// object: `realm_access.roles`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimNames {
-    pub scope: String,
-    pub roles: String,
-    pub client: String,
+    pub scope: Vec<String>,
+    pub roles: Vec<String>,
+    pub client: Vec<String>,
     pub user: String,
 }
 
 impl Default for ClaimNames {
     fn default() -> Self {
-        Self { scope: "scope".into(), roles: "roles".into(), client: "client_id".into(), user: "sub".into() }
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            scope: names(&["scope", "scp", "scopes"]),
+            roles: names(&["roles"]),
+            client: names(&["client_id", "azp"]),
+            user: "sub".into(),
+        }
     }
 }
 
@@ -497,6 +567,8 @@ pub struct RouteRule {
     /// Oldest token that a sensitive route takes.
     pub sensitive_max_age_s: u32,
     pub without_lease: WithoutLease,
+    /// Seconds that an issuer's answer about a token is used again.
+    pub introspection_cache_s: u32,
     /// RFC 9470 `max_age`.
     pub max_authentication_age_s: Option<u32>,
     /// RFC 9470 `acr_values`: one of them.
@@ -537,6 +609,7 @@ impl RouteRule {
             sensitive: false,
             sensitive_max_age_s: 120,
             without_lease: WithoutLease::Deny,
+            introspection_cache_s: 5,
             max_authentication_age_s: None,
             acr: Vec::new(),
             limit: None,
@@ -561,6 +634,11 @@ impl RouteRule {
         rule.kind = RouteKind::Whoami;
         rule.description = "Says what the server knows of the caller from this request.".to_owned();
         Some(rule)
+    }
+
+    /// A sensitive route asks anew for each request.
+    pub(crate) fn introspection_age_s(&self) -> u32 {
+        if self.sensitive { 0 } else { self.introspection_cache_s }
     }
 
     /// SECURITY: nothing passes a sensitive route by default of knowledge.

@@ -2,6 +2,8 @@
 
 mod attacks;
 mod changes;
+mod foreign;
+mod introspection;
 mod rig;
 mod road;
 mod sender;

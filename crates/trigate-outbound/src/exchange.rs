@@ -21,13 +21,18 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 pub enum Call {
     Get,
-    Form { body: String, authorization: Option<String> },
+    Post { body: String, kind: &'static str, authorization: Option<String> },
 }
 
 impl Call {
     pub fn form(form: &[(&str, &str)], basic: Option<(&str, &str)>) -> Self {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        Self::Form { body, authorization: basic.map(|(id, secret)| basic_authorization(id, secret)) }
+        let authorization = basic.map(|(id, secret)| basic_authorization(id, secret));
+        Self::Post { body, kind: "application/x-www-form-urlencoded", authorization }
+    }
+
+    pub fn json(body: String, bearer: &str) -> Self {
+        Self::Post { body, kind: "application/json", authorization: Some(format!("Bearer {bearer}")) }
     }
 }
 
@@ -67,9 +72,9 @@ fn request(target: &Target, call: Call) -> Result<Request<Full<Bytes>>, FetchErr
         .header(header::USER_AGENT, "trigate")
         .header(header::CONNECTION, "close");
     let mut body = String::new();
-    if let Call::Form { body: form, authorization } = call {
-        body = form;
-        request = request.method(Method::POST).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    if let Call::Post { body: content, kind, authorization } = call {
+        body = content;
+        request = request.method(Method::POST).header(header::CONTENT_TYPE, kind);
         if let Some(mut secret) = authorization.and_then(|text| HeaderValue::from_str(&text).ok()) {
             secret.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, secret);

@@ -72,6 +72,20 @@ impl Outbound {
         })
     }
 
+    /// POST of JSON with a bearer token, for polling (RFC 8936).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn post_json(
+        &self,
+        url: &str,
+        body: String,
+        bearer: &str,
+        max_bytes: usize,
+    ) -> Result<Fetched, FetchError> {
+        self.call(url, Call::json(body, bearer), max_bytes).await
+    }
+
     async fn call(&self, url: &str, call: Call, max_bytes: usize) -> Result<Fetched, FetchError> {
         let target = Target::parse(url)?;
         let run = async {

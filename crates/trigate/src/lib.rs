@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod operator;
 pub mod proxy;
 pub mod quickstart;
+mod signals;
 pub mod system;
 pub mod tasks;
 pub mod wiring;

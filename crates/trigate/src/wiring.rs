@@ -114,12 +114,20 @@ impl Server {
         let base = Base::open(&config, &machine, &folder, stop.clone()).await?;
         let issuer = start_issuer(&config, &urls, &base, &machine).await?;
         base.known.set_checksum_key(issuer.checksum_key().clone());
-        let (issuers, gates) = start_gates(&config, &base, &machine)?;
+        let outbound = open_outbound(&config)?;
+        let (issuers, gates) = start_gates(&config, &base, &machine, outbound.clone())?;
         let reload = Arc::new(Reload::first(config.clone(), urls.clone(), Arc::clone(&issuers))?);
         let operator = open_desk(&reload, &base, &machine, &gates, &issuer, folder);
+        let receiver = Arc::new(crate::signals::Receiver {
+            settings: Arc::clone(&reload.signals),
+            issuers: Arc::clone(&issuers),
+            operator: Arc::clone(&operator),
+            clock: Arc::clone(&machine.clock),
+        });
 
         let mut running_tasks = base.tasks;
         running_tasks.push(tokio::spawn(tasks::rotate_keys(Arc::clone(&issuer), stop.clone())));
+        running_tasks.push(tokio::spawn(crate::signals::poll(Arc::clone(&receiver), outbound, stop.clone())));
         running_tasks.push(tokio::spawn(tasks::refresh_issuers(Arc::clone(&issuers), stop.clone())));
         let fetcher = list_fetcher(&config, &reload, &base.metrics)?;
         running_tasks.push(tokio::spawn(tasks::fetch_lists(fetcher, stop.clone())));
@@ -154,6 +162,7 @@ impl Server {
             desk_rules: Arc::clone(&reload.desk_rules),
             issuer: Arc::clone(&issuer),
             operator: Arc::clone(&operator),
+            receiver,
             health: health(Health {
                 store: Arc::clone(&base.store),
                 known: Arc::clone(&base.known),
@@ -377,12 +386,19 @@ fn issuer_config(config: &Config, urls: &Urls) -> Result<IssuerConfig, StartErro
     Ok(issuer)
 }
 
-fn start_gates(config: &Config, base: &Base, machine: &Machine) -> Result<(Arc<Issuers>, Arc<Gates>), StartError> {
+/// For whom the file names: they may be on this machine, the operator said so.
+fn open_outbound(config: &Config) -> Result<Outbound, StartError> {
+    let settings = OutboundSettings { allow_networks: issuer_networks(config), ..OutboundSettings::default() };
+    Outbound::new(settings).map_err(StartError::of)
+}
+
+fn start_gates(
+    config: &Config,
+    base: &Base,
+    machine: &Machine,
+    outbound: Outbound,
+) -> Result<(Arc<Issuers>, Arc<Gates>), StartError> {
     let desk = Handle::current();
-    // Issuers that the file names may be on this machine or in this network: the operator said so.
-    let outbound =
-        Outbound::new(OutboundSettings { allow_networks: issuer_networks(config), ..OutboundSettings::default() })
-            .map_err(StartError::of)?;
     let fetch = Arc::new(DeskFetch { desk: desk.clone(), inner: Arc::new(outbound) });
     let issuers = Arc::new(Issuers::new(fetch, Arc::clone(&machine.clock)));
     let gates = Gates::new(GatesParts {
@@ -428,12 +444,16 @@ fn is_local(url: &str) -> bool {
     })
 }
 
-/// Loopback, when a trusted issuer of the file is there.
+/// Loopback, when somebody whom the file names is there.
 pub(crate) fn issuer_networks(config: &Config) -> Vec<ipnet::IpNet> {
     let local = |url: &String| is_local(url);
-    let any =
-        config.file.trusted_issuer.iter().any(|issuer| local(&issuer.url) || issuer.jwks.as_ref().is_some_and(local));
-    if any { loopback() } else { vec![] }
+    let issuers = config.file.trusted_issuer.iter().flat_map(|issuer| {
+        let asked = issuer.introspection.as_ref().map(|asks| &asks.url);
+        [Some(&issuer.url), issuer.jwks.as_ref(), asked]
+    });
+    let streams = config.file.signals.iter();
+    let streams = streams.flat_map(|stream| [Some(&stream.issuer), stream.jwks.as_ref(), stream.poll_url.as_ref()]);
+    if issuers.chain(streams).flatten().any(local) { loopback() } else { vec![] }
 }
 
 /// Both loopback networks.

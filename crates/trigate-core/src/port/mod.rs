@@ -37,7 +37,7 @@ pub use grants::{
 pub use keys::SigningKeys;
 pub use lookup::{Lookup, LookupError};
 pub use policy::{Policy, PolicyVerdict, Question};
-pub use revocations::Revocations;
+pub use revocations::{Revocations, StatementId};
 pub use sessions::Sessions;
 pub use store::{Store, SystemStore, TenantStore};
 pub use users::{NewUser, Users};

@@ -4,6 +4,7 @@
 //! Trusts what comes from an issuer's own address. Never follows an address in a token, and never lets tokens cause
 //! more than one fetch per cool-down.
 
+use super::introspection::Introspector;
 use crate::rules::{KeySource, Rules};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::{
@@ -19,7 +20,7 @@ use std::{
 };
 use trigate_core::{
     jose::{
-        JoseError, Jwks, MAX_JWKS_BYTES,
+        Compact, JoseError, Jwks, LeftOut, MAX_JWKS_BYTES, Payload,
         strict_json::{self, Limits},
     },
     port::{Clock, Fetch, Monotonic},
@@ -33,11 +34,14 @@ const REFRESH_S: u64 = 600;
 /// The last good set is trusted no longer.
 const HARD_END_S: u64 = 24 * 3_600;
 
+type Parsed = (Jwks, Vec<LeftOut>);
+
 /// The key sets of all foreign issuers.
 pub struct Issuers {
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
     sources: ArcSwap<HashMap<String, Arc<Source>>>,
+    pub(crate) introspector: Introspector,
     /// Rises with every change of any set.
     epoch: Arc<AtomicU64>,
 }
@@ -51,6 +55,7 @@ struct Source {
 
 struct KeySet {
     keys: Arc<Jwks>,
+    left_out: Vec<String>,
     fetched_at: Monotonic,
 }
 
@@ -68,6 +73,8 @@ pub struct IssuerStatus {
     pub issuer: String,
     /// Usable keys.
     pub keys: usize,
+    /// Keys of its document that verify nothing, and why.
+    pub left_out: Vec<String>,
     /// Seconds since the last good fetch.
     pub age_s: Option<u64>,
     pub last_failure: Option<String>,
@@ -75,17 +82,25 @@ pub struct IssuerStatus {
 
 impl Issuers {
     pub fn new(fetch: Arc<dyn Fetch>, clock: Arc<dyn Clock>) -> Self {
-        Self { fetch, clock, sources: ArcSwap::default(), epoch: Arc::default() }
+        let introspector = Introspector::new(Arc::clone(&fetch), Arc::clone(&clock));
+        Self { fetch, clock, sources: ArcSwap::default(), introspector, epoch: Arc::default() }
     }
 
     /// Follows the issuers of these rules; key sets of those that stay are kept.
     pub fn load(&self, rules: &Rules) {
+        self.load_with(rules, &[]);
+    }
+
+    /// As [`Self::load`], and follows further parties whose statements are read, though no access token of theirs is.
+    pub fn load_with(&self, rules: &Rules, others: &[(String, KeySource)]) {
         let old = self.sources.load();
-        let foreign = rules.issuers.iter().filter(|rule| rule.keys != KeySource::Ours);
-        let sources = foreign.map(|rule| {
-            let kept = old.get(&rule.issuer).filter(|source| source.from == rule.keys).cloned();
-            let fresh = || Arc::new(Source::new(rule.issuer.clone(), rule.keys.clone()));
-            (rule.issuer.clone(), kept.unwrap_or_else(fresh))
+        let foreign = rules.issuers.iter().map(|rule| (&rule.issuer, &rule.keys));
+        // Last wins: where a trusted issuer signs its own statements, its keys are the ones of its tokens.
+        let all = others.iter().map(|(issuer, keys)| (issuer, keys)).chain(foreign);
+        let sources = all.filter(|(_, keys)| **keys != KeySource::Ours).map(|(issuer, keys)| {
+            let kept = old.get(issuer).filter(|source| source.from == *keys).cloned();
+            let fresh = || Arc::new(Source::new(issuer.clone(), keys.clone()));
+            (issuer.clone(), kept.unwrap_or_else(fresh))
         });
         self.sources.store(Arc::new(sources.collect()));
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -96,12 +111,22 @@ impl Issuers {
     /// # Errors
     /// The document is no key set; the old one stays.
     pub fn put_file(&self, issuer: &str, document: &[u8]) -> Result<usize, JoseError> {
-        let (keys, _) = Jwks::parse(document)?;
-        let count = keys.len();
+        let parsed = Jwks::parse(document)?;
+        let count = parsed.0.len();
         if let Some(source) = self.sources.load().get(issuer) {
-            source.keep(keys, self.clock.monotonic(), &self.epoch);
+            source.keep(parsed, self.clock.monotonic(), &self.epoch);
         }
         Ok(count)
+    }
+
+    /// Did this issuer sign this statement (a logout token, a security event)? What it says is judged by the caller.
+    ///
+    /// # Errors
+    /// Its keys are not to be had, none has this name, or the signature does not hold.
+    pub async fn verify_statement(&self, issuer: &str, compact: &Compact<'_>) -> Result<Payload, Reason> {
+        let keys = self.find_keys(issuer, compact.kid()).await?;
+        let key = keys.find(compact.kid()).ok_or(Reason::TokenKeyUnknown)?;
+        compact.verify(key).map_err(|_| Reason::TokenSignature)
     }
 
     /// Fetches what is due; returns when all flights have landed. Called by a task, each few seconds.
@@ -118,6 +143,7 @@ impl Issuers {
             IssuerStatus {
                 issuer: source.issuer.clone(),
                 keys: keys.as_ref().map_or(0, |set| set.keys.len()),
+                left_out: keys.as_ref().map_or_else(Vec::new, |set| set.left_out.clone()),
                 age_s: keys.as_ref().map(|set| seconds_since(now, set.fetched_at)),
                 last_failure: source.flight().failed.clone(),
             }
@@ -203,7 +229,7 @@ impl Source {
             || self.flight().current.is_some()
     }
 
-    fn land(&self, fetched: Result<Jwks, String>, now: Monotonic, epoch: &AtomicU64) {
+    fn land(&self, fetched: Result<Parsed, String>, now: Monotonic, epoch: &AtomicU64) {
         let failed = match fetched {
             Ok(keys) => {
                 self.keep(keys, now, epoch);
@@ -217,13 +243,18 @@ impl Source {
     }
 
     /// Takes the new set as it is: a key that the issuer removed is gone.
-    fn keep(&self, keys: Jwks, now: Monotonic, epoch: &AtomicU64) {
+    fn keep(&self, (keys, left_out): Parsed, now: Monotonic, epoch: &AtomicU64) {
         let thumbprints = |keys: &Jwks| -> Vec<(Option<String>, String)> {
             keys.iter().map(|key| (key.kid().map(str::to_owned), key.thumbprint().to_owned())).collect()
         };
         let old = self.keys.load_full();
         let same = old.as_ref().is_some_and(|old| thumbprints(&old.keys) == thumbprints(&keys));
-        self.keys.store(Some(Arc::new(KeySet { keys: Arc::new(keys), fetched_at: now })));
+        let left_out = left_out.into_iter().map(|left| {
+            let name = left.kid.unwrap_or_else(|| format!("number {}", left.index + 1));
+            format!("{name}: {}", left.reason)
+        });
+        let set = KeySet { keys: Arc::new(keys), left_out: left_out.collect(), fetched_at: now };
+        self.keys.store(Some(Arc::new(set)));
         if !same {
             epoch.fetch_add(1, Ordering::AcqRel);
         }
@@ -234,34 +265,37 @@ const fn seconds_since(now: Monotonic, earlier: Monotonic) -> u64 {
     now.0.saturating_sub(earlier.0) / 1_000_000
 }
 
-async fn fetch_keys(fetch: &dyn Fetch, source: &Source) -> Result<Jwks, String> {
+async fn fetch_keys(fetch: &dyn Fetch, source: &Source) -> Result<Parsed, String> {
     let url = match &source.from {
         KeySource::JwksUrl(url) => url.clone(),
         _ => discover(fetch, &source.issuer).await?,
     };
     let document = get(fetch, &url, MAX_JWKS_BYTES).await?;
-    let (keys, _) = Jwks::parse(&document).map_err(|error| format!("`{url}`: {error}"))?;
-    if keys.is_empty() { Err(format!("`{url}`: no usable key")) } else { Ok(keys) }
+    let parsed = Jwks::parse(&document).map_err(|error| format!("`{url}`: {error}"))?;
+    if parsed.0.is_empty() { Err(format!("`{url}`: no usable key")) } else { Ok(parsed) }
 }
 
-/// OpenID Connect Discovery §4, then RFC 8414 §3.
+/// OpenID Connect Discovery §4, then RFC 8414 §3, then SSF 1.0 §7 (a transmitter need not issue tokens).
 async fn discover(fetch: &dyn Fetch, issuer: &str) -> Result<String, String> {
     let openid = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-    match discover_at(fetch, issuer, &openid).await {
-        Ok(url) => Ok(url),
-        Err(first) => match oauth_metadata_url(issuer) {
-            Some(url) => discover_at(fetch, issuer, &url).await.map_err(|second| format!("{first}; {second}")),
-            None => Err(first),
-        },
+    let places = ["oauth-authorization-server", "ssf-configuration"].iter();
+    let places = places.filter_map(|name| well_known(issuer, name));
+    let mut failures = Vec::new();
+    for place in [openid].into_iter().chain(places) {
+        match discover_at(fetch, issuer, &place).await {
+            Ok(url) => return Ok(url),
+            Err(failure) => failures.push(failure),
+        }
     }
+    Err(failures.join("; "))
 }
 
 /// RFC 8414 §3.1: the well-known part stands between host and path.
-fn oauth_metadata_url(issuer: &str) -> Option<String> {
+fn well_known(issuer: &str, name: &str) -> Option<String> {
     let (scheme, rest) = issuer.split_once("://")?;
     let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path.trim_end_matches('/')));
     let slash = if path.is_empty() { "" } else { "/" };
-    Some(format!("{scheme}://{host}/.well-known/oauth-authorization-server{slash}{path}"))
+    Some(format!("{scheme}://{host}/.well-known/{name}{slash}{path}"))
 }
 
 async fn discover_at(fetch: &dyn Fetch, issuer: &str, url: &str) -> Result<String, String> {

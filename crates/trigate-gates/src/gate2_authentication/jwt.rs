@@ -7,7 +7,7 @@ use super::token::{Verified, VerifiedHeader};
 use crate::{
     known::{Known, SigningKey},
     passage::Passage,
-    rules::{IssuerRule, KeySource},
+    rules::{IssuerRule, KeySource, ServiceMark},
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -94,7 +94,9 @@ fn finish(
 ) -> Result<Verified, Reason> {
     let claims = payload.claims();
     check_issuer(claims, &rule.issuer).map_err(|_| Reason::TokenIssuer)?;
-    let mut facts = read_facts(known, rule, claims, text).ok_or(Reason::TokenClaims)?;
+    check_marks(claims, rule)?;
+    let subject = check_subject(claims).map_err(|_| Reason::TokenClaims)?;
+    let mut facts = read_facts(known, rule, claims, text, subject).ok_or(Reason::TokenClaims)?;
     facts.kid = compact.kid().map(str::to_owned);
     Ok(Verified {
         facts: Arc::new(facts),
@@ -109,11 +111,23 @@ fn bare_typ(typ: Option<&str>) -> String {
     typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ)
 }
 
+/// What this issuer's access tokens say and its other tokens do not, where `typ` does not tell them apart.
+pub(crate) fn check_marks(claims: Claims<'_>, rule: &IssuerRule) -> Result<(), Reason> {
+    let demanded = rule.demanded.iter().all(|(name, value)| claims.text(name).ok().flatten() == Some(value));
+    let foreign = rule.marks_of_others.iter().any(|name| claims.get(name).is_some());
+    if demanded && !foreign { Ok(()) } else { Err(Reason::TokenType) }
+}
+
 /// `None`: a claim is missing or has the wrong type.
-fn read_facts(known: &Known, rule: &IssuerRule, claims: Claims<'_>, text: &str) -> Option<TokenFacts> {
+pub(crate) fn read_facts(
+    known: &Known,
+    rule: &IssuerRule,
+    claims: Claims<'_>,
+    text: &str,
+    subject: &str,
+) -> Option<TokenFacts> {
     let names = &rule.claims;
-    let subject = check_subject(claims).ok()?;
-    let client = claims.identifier(&names.client).ok()?.or(claims.identifier("azp").ok()?);
+    let client = read_first(claims, &names.client, |name| claims.identifier(name).ok())?;
     let client = client.map(ClientId::parse).transpose().ok()?;
     let at = |name: &str| claims.time(name).map(|seconds| seconds.map(Timestamp::from_seconds)).ok();
     let own = |name: &str| if rule.ours { claims.identifier(name).ok() } else { Some(None) };
@@ -126,8 +140,8 @@ fn read_facts(known: &Known, rule: &IssuerRule, claims: Claims<'_>, text: &str) 
         session: claims.identifier("sid").ok()?.map(SessionId::parse).transpose().ok()?,
         grant: own("gid")?.map(GrantId::parse).transpose().ok()?,
         audiences: claims.text_or_list("aud").ok()?.unwrap_or_default(),
-        scopes: read_scopes(claims, &names.scope)?,
-        roles: read_list(claims, &names.roles)?,
+        scopes: read_scopes(first_present(claims, &names.scope))?,
+        roles: read_list(first_present(claims, &names.roles))?,
         issued_at: at("iat")?,
         not_before: at("nbf")?,
         expires_at: at("exp")??,
@@ -145,12 +159,20 @@ fn read_facts(known: &Known, rule: &IssuerRule, claims: Claims<'_>, text: &str) 
 /// RFC 9068 §5: a token whose subject is a client speaks for no user.
 fn read_identity(rule: &IssuerRule, claims: Claims<'_>, subject: &str, client: Option<&ClientId>) -> Option<Identity> {
     let itself = client.is_some_and(|client| client.as_str() == subject);
-    // Some issuers write another subject into tokens that clients get for themselves, and say so here.
-    let granted = !rule.ours && claims.get("gty").and_then(Value::as_str) == Some("client-credentials");
+    // Some issuers write another subject into tokens that clients get for themselves, and say so elsewhere.
+    let granted = rule.services.iter().any(|mark| match mark {
+        ServiceMark::Is(name, value) => claims.get(name).and_then(Value::as_str) == Some(value),
+        ServiceMark::Absent(name) => claims.get(name).is_none(),
+        ServiceMark::NamesClient(name) => {
+            client.is_some_and(|client| claims.get(name).and_then(Value::as_str) == Some(client.as_str()))
+        }
+    });
     match client {
         Some(client) if itself || granted => Some(Identity::Service { client: client.clone() }),
         _ => {
-            let user = claims.required_identifier(&rule.claims.user).ok()?;
+            // An answer without a subject was read as its client's own above.
+            let user =
+                if rule.claims.user == "sub" { subject } else { claims.required_identifier(&rule.claims.user).ok()? };
             let email = claims.text("email").ok()?.map(str::to_owned);
             Some(Identity::User { id: UserId::parse(user).ok()?, email })
         }
@@ -180,6 +202,22 @@ fn read_token_id(rule: &IssuerRule, claims: Claims<'_>, text: &str) -> Option<To
     }
 }
 
+/// The first of these claims that is there; `None` when it has the wrong type.
+fn read_first<'a, T>(
+    claims: Claims<'_>,
+    names: &'a [String],
+    read: impl Fn(&'a str) -> Option<Option<T>>,
+) -> Option<Option<T>> {
+    match names.iter().find(|name| claims.get(name).is_some()) {
+        Some(name) => read(name),
+        None => Some(None),
+    }
+}
+
+fn first_present<'a>(claims: Claims<'a>, names: &[String]) -> Option<&'a Value> {
+    names.iter().find_map(|name| find_claim(claims, name))
+}
+
 /// A claim by its name, or by a path of names with dots between.
 fn find_claim<'a>(claims: Claims<'a>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
@@ -190,8 +228,8 @@ fn find_claim<'a>(claims: Claims<'a>, name: &str) -> Option<&'a Value> {
 }
 
 /// A list of strings, or one string; absent is empty.
-fn read_list(claims: Claims<'_>, name: &str) -> Option<Vec<String>> {
-    match find_claim(claims, name) {
+fn read_list(claim: Option<&Value>) -> Option<Vec<String>> {
+    match claim {
         None => Some(Vec::new()),
         Some(Value::String(text)) => Some(vec![text.clone()]),
         Some(Value::Array(items)) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
@@ -200,8 +238,8 @@ fn read_list(claims: Claims<'_>, name: &str) -> Option<Vec<String>> {
 }
 
 /// RFC 8693 §4.2 writes scopes into one string; some issuers write a list.
-fn read_scopes(claims: Claims<'_>, name: &str) -> Option<ScopeSet> {
-    match find_claim(claims, name) {
+fn read_scopes(claim: Option<&Value>) -> Option<ScopeSet> {
+    match claim {
         None => Some(ScopeSet::default()),
         Some(Value::String(text)) => ScopeSet::parse(text).ok(),
         Some(Value::Array(items)) => items.iter().map(|item| Scope::parse(item.as_str()?).ok()).collect(),

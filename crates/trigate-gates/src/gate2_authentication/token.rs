@@ -4,7 +4,7 @@
 //! INVARIANT: the cache holds what was verified, never what was decided. Its key names the verifier (rules, our keys,
 //! foreign keys) and the whole token. Expiry, audience, type, binding and changes are judged on every request.
 
-use super::{jwt, opaque, sender};
+use super::{introspection, jwt, opaque, sender};
 use crate::{established::Established, passage::Passage, request::PresentedToken, rules::IssuerRule};
 use std::sync::Arc;
 use trigate_core::{
@@ -75,8 +75,8 @@ pub(crate) fn new_cache() -> Cache {
     Cache::with_weighter(32_768, 32 * 1024 * 1024, Weigh)
 }
 
-/// Who issued it, and with which facts? The only step that may wait.
-pub(crate) async fn verify(passage: &Passage<'_>, text: &str) -> Result<Arc<Verified>, Reason> {
+/// Who issued it, and with which facts? The only step that may wait. `max_age_s`: of an issuer's answer about it.
+pub(crate) async fn verify(passage: &Passage<'_>, text: &str, max_age_s: u32) -> Result<Arc<Verified>, Reason> {
     let digest = Digest::of(text);
     let key = CacheKey {
         rules: passage.rules.epoch,
@@ -89,6 +89,9 @@ pub(crate) async fn verify(passage: &Passage<'_>, text: &str) -> Result<Arc<Veri
     }
     let verified = if text.starts_with(OpaqueToken::PREFIX) {
         opaque::verify(passage, text).await?
+    } else if let Some(asked) = introspection::issuer_of(passage.rules, text) {
+        // Kept by itself, as long as the route says.
+        return introspection::verify(passage, asked, text, max_age_s).await;
     } else {
         jwt::verify(passage, text).await?
     };

@@ -112,12 +112,18 @@ impl Lookup for Desk {
     }
 }
 
+/// Form and basic credentials of a question.
+type Asked = (Vec<(String, String)>, Option<String>);
+
 /// Answers what it was told to, and counts.
 #[derive(Default)]
 pub struct Web {
     pub pages: Mutex<Vec<(String, Vec<u8>)>>,
     pub fetched: Mutex<Vec<String>>,
     pub slow: AtomicBool,
+    /// Answers to introspection: token, status, body.
+    pub answers: Mutex<Vec<(String, u16, String)>>,
+    pub asked: Mutex<Vec<Asked>>,
 }
 
 #[async_trait]
@@ -138,11 +144,23 @@ impl Fetch for Web {
     async fn post_form(
         &self,
         url: &str,
-        _: &[(&str, &str)],
-        _: Option<(&str, &str)>,
-        _: usize,
+        form: &[(&str, &str)],
+        basic: Option<(&str, &str)>,
+        max_bytes: usize,
     ) -> Result<Fetched, FetchError> {
-        Err(FetchError::Failed(url.into(), "not here".into()))
+        let pairs = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.asked.lock().unwrap().push((pairs, basic.map(|(id, secret)| format!("{id}:{secret}"))));
+        if self.slow.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+        }
+        let answers = self.answers.lock().unwrap();
+        let token = form.iter().find(|(name, _)| *name == "token").map(|(_, token)| *token);
+        match answers.iter().find(|(known, ..)| Some(known.as_str()) == token) {
+            Some((_, _, body)) if body.len() > max_bytes => Err(FetchError::Failed(url.into(), "too long".into())),
+            Some((_, status, body)) => Ok(Fetched { status: *status, body: body.clone().into_bytes() }),
+            None => Err(FetchError::Failed(url.into(), "not here".into())),
+        }
     }
 }
 

@@ -56,6 +56,7 @@ checks! {
     revocation::a_login_after_revoking_the_user_works,
     revocation::narrowed_tokens_stay_narrowed,
     revocation::a_revoked_key_stays_revoked,
+    revocation::a_statement_is_taken_once,
     revocation::what_is_unknown_is_missing,
     feed::positions_have_no_gaps_and_follow_commits,
     feed::a_snapshot_and_the_tail_make_the_state,

@@ -7,7 +7,7 @@ use trigate_core::{
     client::Client,
     id::{AppId, ClientId, GrantId, KeyId, SessionId, TokenId, UserId},
     identity::{Identity, TokenFacts},
-    port::{CodeOutcome, CodeRefusal, RefreshOutcome, RefreshRefusal},
+    port::{CodeOutcome, CodeRefusal, RefreshOutcome, RefreshRefusal, StatementId},
 };
 
 pub async fn what_rests_on_a_revoked_target_is_dead(w: World) {
@@ -173,6 +173,33 @@ pub async fn a_revoked_key_stays_revoked(w: World) {
     let snapshot = w.store.system().snapshot(&trigate_core::id::TenantId::default_tenant(), w.now()).await.unwrap();
     assert_eq!(snapshot.keys, vec![found]);
     assert_eq!(snapshot.standing.len(), 1, "a key may live for ever, and so does its revocation");
+}
+
+pub async fn a_statement_is_taken_once(w: World) {
+    let statement =
+        |party: &str, id: &str| StatementId { party: party.to_owned(), id: id.to_owned(), remember_until: w.later() };
+    let issuer = Some("https://other.example".to_owned());
+    let targets = || {
+        vec![
+            Target::Session { id: SessionId::parse("s1").unwrap(), issuer: issuer.clone() },
+            Target::User { id: UserId::parse("u1").unwrap(), issuer: issuer.clone() },
+        ]
+    };
+    let take = async |party: &str, id: &str, targets: Vec<Target>| {
+        w.tenant.revoke_once(w.act("signal.receive"), statement(party, id), targets, w.later()).await
+    };
+    assert_eq!(take("logout x", "1", targets()).await.unwrap().position.0, 2, "both targets");
+    assert!(is_conflict(take("logout x", "1", targets()).await), "taken before");
+    assert_eq!(w.changes().await.len(), 2, "nothing happened");
+    take("signal x", "1", targets()).await.unwrap().gives_only();
+    take("logout x", "2", vec![]).await.unwrap().gives_only();
+    // One that fails is not remembered: it may come again.
+    let unknown = vec![targets().remove(0), Target::Key { id: KeyId::mint(w.rng()) }];
+    assert!(is_missing(take("logout x", "3", unknown).await));
+    assert_eq!(w.changes().await.len(), 4);
+    take("logout x", "3", targets()).await.unwrap().gives_only();
+    let snapshot = w.store.system().snapshot(&trigate_core::id::TenantId::default_tenant(), w.now()).await.unwrap();
+    assert_eq!(snapshot.standing.len(), 6, "foreign rules stand in the snapshot");
 }
 
 pub async fn what_is_unknown_is_missing(w: World) {

@@ -16,7 +16,7 @@ use trigate_core::{
     Act, Timestamp,
     change::{Target, What},
     id::{AppId, ClientId, KeyId, TokenId},
-    port::{Revocations, StoreError, Stored},
+    port::{Revocations, StatementId, StoreError, Stored},
 };
 
 /// API keys need never expire: a gate may not forget what ended them.
@@ -88,5 +88,27 @@ async fn revoke(tx: &mut Tx, target: Target, keep_until: Timestamp) -> Result<()
 impl Revocations for Tenant {
     async fn revoke(&self, act: Act, target: Target, keep_until: Timestamp) -> Stored<()> {
         self.write(act, job!(|tx| { revoke(tx, target, keep_until).await })).await
+    }
+
+    async fn revoke_once(
+        &self,
+        act: Act,
+        statement: StatementId,
+        targets: Vec<Target>,
+        keep_until: Timestamp,
+    ) -> Stored<()> {
+        const REMEMBER: &str = "INSERT INTO assertion_ids (tenant, client, jti, expires_at) VALUES ($1, $2, $3, $4) \
+                                ON CONFLICT DO NOTHING";
+        let work = job!(|tx| {
+            let row = values![&tx.tenant, statement.party.as_str(), statement.id.as_str(), statement.remember_until];
+            if tx.execute(REMEMBER, row).await? == 0 {
+                return Err(StoreError::Conflict("this statement was taken before".to_owned()));
+            }
+            for target in targets {
+                revoke(tx, target, keep_until).await?;
+            }
+            Ok(())
+        });
+        self.write(act, work).await
     }
 }

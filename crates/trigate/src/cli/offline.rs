@@ -153,7 +153,7 @@ impl OnDemand {
             OutboundSettings { allow_networks: wiring::issuer_networks(&self.config), ..OutboundSettings::default() };
         let outbound: Arc<dyn Fetch> = Arc::new(Outbound::new(settings).map_err(broken)?);
         let issuers = Arc::new(Issuers::new(outbound, clock.clone()));
-        wiring::load_issuers(&issuers, rules).map_err(broken)?;
+        wiring::load_issuers(&issuers, rules, &[]).map_err(broken)?;
         issuers.refresh_due().await;
         Ok(Gates::new(GatesParts {
             known: Arc::new(known),

@@ -3,6 +3,7 @@
 
 use super::{
     file::{File, Route, TrustedIssuer, WithoutLease},
+    issuers::MAX_INTROSPECTION_CACHE_S,
     place::{Places, Step},
 };
 use std::{
@@ -85,6 +86,8 @@ pub fn check(file: &File, text: &str) -> Vec<Finding> {
     check.check_node();
     check.check_own_issuer();
     check.check_trusted_issuers();
+    check.check_askers();
+    check.check_signals();
     check.check_plans();
     check.check_upstreams();
     check.check_routes();
@@ -98,18 +101,18 @@ pub fn check(file: &File, text: &str) -> Vec<Finding> {
     check.findings
 }
 
-struct Check<'a> {
-    file: &'a File,
+pub(super) struct Check<'a> {
+    pub(super) file: &'a File,
     places: Places<'a>,
     findings: Vec<Finding>,
 }
 
 impl Check<'_> {
-    fn line(&self, path: &[Step<'_>]) -> usize {
+    pub(super) fn line(&self, path: &[Step<'_>]) -> usize {
         self.places.line(path)
     }
 
-    fn refuse(&mut self, line: usize, message: impl Into<String>, remedies: Vec<Remedy>) {
+    pub(super) fn refuse(&mut self, line: usize, message: impl Into<String>, remedies: Vec<Remedy>) {
         self.findings.push(Finding { line, message: message.into(), remedies });
     }
 
@@ -272,10 +275,11 @@ impl Check<'_> {
             self.check_audiences(index, issuer, head);
             self.check_issuer_words(index, issuer);
             self.check_issuer_times(index, issuer);
+            self.check_issuer_kind(index, issuer, head);
         }
     }
 
-    fn issuer_line(&self, index: usize, field: &str) -> usize {
+    pub(super) fn issuer_line(&self, index: usize, field: &str) -> usize {
         self.line(&[Step::Key("trusted_issuer"), Step::Index(index), Step::Key(field)])
     }
 
@@ -329,7 +333,7 @@ impl Check<'_> {
         }
     }
 
-    fn check_issuer_url(&mut self, url: &str, insecure: bool, head: usize, line: usize) {
+    pub(super) fn check_issuer_url(&mut self, url: &str, insecure: bool, head: usize, line: usize) {
         match url::Url::parse(url) {
             Ok(parsed) if parsed.scheme() == "https" || is_loopback_url(&parsed) || insecure => {}
             Ok(_) => {
@@ -503,6 +507,12 @@ impl Check<'_> {
                 self.refuse(self.route_line(index, "host"), format!("`{host}` is no host name"), vec![]);
             }
         }
+        if route.introspection_cache_s.is_some_and(|s| s > MAX_INTROSPECTION_CACHE_S) {
+            let line = self.route_line(index, "introspection_cache_s");
+            let most = format!("introspection_cache_s = {MAX_INTROSPECTION_CACHE_S}");
+            let why = "`introspection_cache_s` is over 300 s: so long would a token work that the issuer has ended";
+            self.refuse(line, why, vec![replace(line, &most, "to allow the most")]);
+        }
         if let Some(limit) = &route.limit
             && let Err(why) = limit.parse::<Limit>()
         {
@@ -608,15 +618,15 @@ impl Check<'_> {
     }
 }
 
-fn below(line: usize, toml: &str, when: &'static str) -> Remedy {
+pub(super) fn below(line: usize, toml: &str, when: &'static str) -> Remedy {
     Remedy { toml: toml.to_owned(), below: line, replaces: false, when }
 }
 
-fn replace(line: usize, toml: &str, when: &'static str) -> Remedy {
+pub(super) fn replace(line: usize, toml: &str, when: &'static str) -> Remedy {
     Remedy { toml: toml.to_owned(), below: line, replaces: true, when }
 }
 
-fn is_loopback_url(url: &url::Url) -> bool {
+pub(super) fn is_loopback_url(url: &url::Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),

@@ -1,7 +1,13 @@
 //! What may stand in `trigate.toml`? The words of the file, field by field; what they mean together is judged in
 //! `check.rs`. Unknown fields are refused: a misspelt safeguard is no safeguard.
 
-use super::{mtls::Mtls, proof::Dpop, tls::Tls, upstreams::Upstream};
+use super::{
+    issuers::{AskIssuer, Preset, SignalStream, TakeLogout},
+    mtls::Mtls,
+    proof::Dpop,
+    tls::Tls,
+    upstreams::Upstream,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -16,6 +22,9 @@ pub struct File {
     /// Other authorization servers whose access tokens are accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_issuer: Vec<TrustedIssuer>,
+    /// Streams of security events about users of trusted issuers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<SignalStream>,
     /// Rate limits by name: `pro = "1000/hour"`. Applications are put on a plan.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub plans: BTreeMap<String, String>,
@@ -161,6 +170,12 @@ pub struct Desk {
 pub struct TrustedIssuer {
     /// Compared with `iss` byte by byte.
     pub url: String,
+    /// In the path of its logout endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A provider whose tokens are known: sets `typ`, `algorithms` and `claims`, each of which the file may still say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
     /// Audiences of which a token must carry one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<String>,
@@ -173,6 +188,9 @@ pub struct TrustedIssuer {
     /// `typ` values accepted in the header. Default: `at+jwt`, `application/at+jwt`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub typ: Vec<String>,
+    /// The named override for a `typ` of `JWT` without a preset: exactly `"danger: ID tokens pass as access tokens"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_tokens: Option<String>,
     /// Signature algorithms accepted. Default: all asymmetric ones known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub algorithms: Vec<String>,
@@ -191,6 +209,10 @@ pub struct TrustedIssuer {
     /// Names of the claims, where they differ from RFC 9068.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claims: Option<Claims>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<AskIssuer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logout: Option<TakeLogout>,
     /// The named override for an issuer on plain HTTP that is not on this machine.
     #[serde(skip_serializing_if = "is_false")]
     pub insecure_http: bool,
@@ -199,12 +221,16 @@ pub struct TrustedIssuer {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Claims {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub roles: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
+    /// Of several the first that is there. Default: `scope`, `scp`, `scopes`. A dot reaches into an object.
+    #[serde(skip_serializing_if = "Words::is_empty")]
+    pub scope: Words,
+    /// Default: `roles`.
+    #[serde(skip_serializing_if = "Words::is_empty")]
+    pub roles: Words,
+    /// Default: `client_id`, `azp`.
+    #[serde(skip_serializing_if = "Words::is_empty")]
+    pub client: Words,
+    /// Default: `sub`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
@@ -252,6 +278,9 @@ pub struct Route {
     /// What a gate does that may have missed the newest revocations: `deny`, `introspect` or `allow`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_lease: Option<WithoutLease>,
+    /// Seconds that an issuer's answer about a token is used again, at most 300; a sensitive route always asks. Default: 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub introspection_cache_s: Option<u32>,
     /// Seconds since the person logged in (RFC 9470).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_authentication_age_s: Option<u32>,

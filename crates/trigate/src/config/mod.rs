@@ -4,6 +4,7 @@
 mod check;
 mod file;
 mod forward_auth;
+mod issuers;
 mod mtls;
 mod place;
 mod proof;
@@ -18,6 +19,7 @@ pub use file::{
     Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Route, Server, TrustedIssuer, WithoutLease, Words,
 };
 pub use forward_auth::ForwardAuth;
+pub use issuers::{AskIssuer, ID_TOKENS, LogoutEnds, Preset, SignalStream, TakeLogout, key_source, read_secret};
 pub use mtls::{Authorities, Mtls, Usage, is_url};
 pub use proof::{Dpop, beside};
 pub use rules::{JWKS, Urls, desk_rules, issuer_rules, road_rules};

@@ -6,15 +6,15 @@ use super::{
     file::{self, File},
 };
 use http::Method;
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 use trigate_core::{
     id::{AppId, TenantId},
     oauth::{Scope, ScopeSet},
     permission::Demand,
 };
 use trigate_gates::{
-    ClaimNames, Cors, Demands, Enforce, IssuerRule, KeySource, Limit, MachineMatch, MachineRule, Pattern, Plan,
-    ProofRules, RouteKind, RouteRule, Routes, Rules, SubjectKind, UriPattern, WithoutLease,
+    Cors, Demands, Enforce, IssuerRule, KeySource, Limit, MachineMatch, MachineRule, Pattern, Plan, ProofRules,
+    RouteKind, RouteRule, Routes, Rules, SubjectKind, UriPattern, WithoutLease,
 };
 
 /// Our own addresses as clients write them, known once the ports are bound.
@@ -48,7 +48,7 @@ pub fn road_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, Str
     };
     let mut issuers = vec![our_issuer(config, urls, ours)];
     for issuer in &config.file.trusted_issuer {
-        issuers.push(foreign_issuer(config, issuer)?);
+        issuers.push(super::issuers::foreign_issuer(config, issuer)?);
     }
     let mut rules = base(config, epoch);
     rules.proof = super::proof::rules(&config.file.dpop, [Some(&urls.gate), urls.mtls.as_ref()]);
@@ -141,43 +141,6 @@ fn our_issuer(config: &Config, urls: &Urls, audiences: Vec<String>) -> IssuerRul
     rule
 }
 
-fn foreign_issuer(config: &Config, issuer: &file::TrustedIssuer) -> Result<IssuerRule, String> {
-    let keys = match &issuer.jwks {
-        None => KeySource::Discovery,
-        Some(url) if url.starts_with("https://") || url.starts_with("http://") => KeySource::JwksUrl(url.clone()),
-        Some(path) => KeySource::JwksFile(config.resolve(path)),
-    };
-    let mut rule = IssuerRule::new(&issuer.url, keys, issuer.audiences.clone());
-    rule.danger_any_audience =
-        issuer.audiences.is_empty() && issuer.accept_any_audience.as_deref() == Some(super::ANY_AUDIENCE);
-    if !issuer.typ.is_empty() {
-        rule.typ = issuer.typ.iter().map(|typ| typ.strip_prefix("application/").unwrap_or(typ).to_owned()).collect();
-    }
-    rule.algorithms = issuer
-        .algorithms
-        .iter()
-        .map(|name| name.parse().map_err(|_| format!("`{name}` is no algorithm")))
-        .collect::<Result<_, _>>()?;
-    rule.leeway_s = issuer.leeway_s.unwrap_or(rule.leeway_s);
-    rule.max_life_s = issuer.max_life_s.unwrap_or(rule.max_life_s);
-    rule.bound = issuer.bound;
-    if let Some(names) = &issuer.claims {
-        let default = ClaimNames::default();
-        rule.claims = ClaimNames {
-            scope: names.scope.clone().unwrap_or(default.scope),
-            roles: names.roles.clone().unwrap_or(default.roles),
-            client: names.client.clone().unwrap_or(default.client),
-            user: names.user.clone().unwrap_or(default.user),
-        };
-    }
-    rule.applications = issuer
-        .applications
-        .iter()
-        .map(|(client, id)| AppId::parse(id).map(|id| (client.clone(), id)).map_err(|error| error.to_string()))
-        .collect::<Result<HashMap<_, _>, _>>()?;
-    Ok(rule)
-}
-
 fn route_rules(file: &File) -> Result<Vec<RouteRule>, String> {
     file.route.iter().map(|route| route_rule(route, file)).collect()
 }
@@ -204,6 +167,7 @@ fn route_rule(route: &file::Route, file: &File) -> Result<RouteRule, String> {
         Some(file::WithoutLease::Introspect) => WithoutLease::Introspect,
         Some(file::WithoutLease::Allow) => WithoutLease::Allow,
     };
+    rule.introspection_cache_s = route.introspection_cache_s.unwrap_or(rule.introspection_cache_s);
     rule.max_authentication_age_s = route.max_authentication_age_s;
     rule.acr = route.acr.0.clone();
     rule.limit = route.limit.as_deref().map(|limit| limit.parse().map_err(|error| format!("{error}"))).transpose()?;

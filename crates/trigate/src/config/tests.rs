@@ -60,6 +60,13 @@ fn applying_any_remedy_as_printed_starts_it() {
         format!(
             "{GOOD}\n[[trusted_issuer]]\nurl = \"https://idp.example\"\naudiences = [\"a\"]\nmax_life_s = 2592001\n"
         ),
+        issuer("typ = [\"JWT\"]\naudiences = [\"a\"]"),
+        issuer("audiences = [\"a\"]\nlogout = { audience = \"c\" }"),
+        format!(
+            "{GOOD}\n[[trusted_issuer]]\nurl = \"https://login.microsoftonline.com/common/v2.0\"\npreset = \"entra\"\naudiences = [\"a\"]\n"
+        ),
+        issuer("audiences = [\"a\"]\n[[signals]]\nname = \"s\"\nissuer = \"https://idp.example\"\naudience = \"a\""),
+        route("demands = \"token\"\nintrospection_cache_s = 301"),
         GOOD.replace("[server]\n", "[server]\nstore = \"postgres://db.example/trigate\"\n"),
         format!("{GOOD}\n[issuer]\nalgorithm = \"HS256\"\n"),
         format!("{GOOD}\n[issuer]\nurl = \"http://login.example\"\n"),
@@ -73,6 +80,43 @@ fn applying_any_remedy_as_printed_starts_it() {
             assert_eq!(refusals(&remedied), vec![], "{remedied}");
         }
     }
+}
+
+fn issuer(lines: &str) -> String {
+    format!("{GOOD}\n[[trusted_issuer]]\nurl = \"https://idp.example\"\n{lines}\n")
+}
+
+#[test]
+fn what_other_issuers_may_not_be_told_to_do() {
+    let asks = |lines: &str| issuer(&format!("audiences = [\"a\"]\n[trusted_issuer.introspection]\n{lines}"));
+    let stream = |lines: &str| issuer(&format!("audiences = [\"a\"]\n[[signals]]\nname = \"s\"\n{lines}"));
+    let whole = "url = \"https://idp.example/i\"\nclient_id = \"gate\"\nsecret_env = \"S\"\n";
+    let good = "issuer = \"https://idp.example\"\naudience = \"a\"\npush_secret_env = \"S\"\n";
+    assert_eq!(refusals(&asks(whole)), vec![]);
+    assert_eq!(refusals(&stream(good)), vec![]);
+    for (text, hint) in [
+        (asks(&whole.replace("client_id = \"gate\"\n", "")), "without `client_id`"),
+        (asks(&whole.replace("secret_env = \"S\"\n", "")), "`secret_file` or `secret_env`"),
+        (asks(&format!("{whole}secret_file = \"f\"\n")), "`secret_file` or `secret_env`"),
+        (asks(&format!("{whole}secret = \"in the clear\"\n")), "unknown field"),
+        (asks(&format!("{whole}method = \"none\"\n")), "`client_secret_basic` or `client_secret_post`"),
+        (asks(&whole.replace("https://idp.example/i", "http://idp.example/i")), "is not https"),
+        (issuer("audiences = [\"a\"]\nname = \"a/b\"\nlogout = { audience = \"c\" }"), "needs a `name`"),
+        (issuer("audiences = [\"a\"]\nname = \"a\"\nlogout = { }"), "names our client ids"),
+        (stream(&good.replace("audience = \"a\"\n", "")), "signals for anybody"),
+        (stream(&good.replace("https://idp", "http://idp")), "is not https"),
+        (stream(&format!("about = \"https://other.example\"\n{good}")), "is no trusted issuer"),
+        (stream(&format!("{good}poll_url = \"https://idp.example/poll\"\n")), "polling needs"),
+        (stream(&format!("{good}push_secret_file = \"f\"\n")), "one file or one variable"),
+    ] {
+        let findings = refusals(&text);
+        assert!(findings.iter().any(|finding| finding.message.contains(hint)), "{text}\n{findings:?}");
+    }
+    let two = format!(
+        "{}\n[[trusted_issuer]]\nurl = \"https://two.example\"\naudiences = [\"a\"]\n[trusted_issuer.introspection]\n{whole}",
+        asks(whole)
+    );
+    assert!(refusals(&two)[0].message.contains("must not be shown to two"), "{:?}", refusals(&two));
 }
 
 #[test]

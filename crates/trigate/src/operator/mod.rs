@@ -16,6 +16,7 @@ pub mod key;
 pub mod keys;
 pub mod revoke;
 pub mod role;
+pub mod signal;
 pub mod user;
 pub mod verify;
 

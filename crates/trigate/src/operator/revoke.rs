@@ -57,7 +57,7 @@ pub struct Revoked {
 }
 
 /// Longer than any token that we mint, or trust by default.
-const TOKEN_LIFE_S: i64 = crate::config::MAX_FOREIGN_LIFE_S as i64 + 3_600;
+pub(super) const TOKEN_LIFE_S: i64 = crate::config::MAX_FOREIGN_LIFE_S as i64 + 3_600;
 /// For what does not expire by itself.
 const FOR_EVER_S: i64 = 100 * 365 * 86_400;
 

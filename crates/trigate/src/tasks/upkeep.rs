@@ -2,7 +2,7 @@
 //! needed.
 
 use super::{Stop, pause};
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use trigate_core::port::{Clock, SystemStore};
 use trigate_gates::{Issuers, Known};
 use trigate_issuer::Issuer;
@@ -34,10 +34,24 @@ pub async fn rotate_keys(issuer: Arc<Issuer>, mut stop: Stop) {
     }
 }
 
-/// Fetches the keys of foreign issuers that are due.
+/// Fetches the keys of foreign issuers that are due, and says once which of them verify nothing.
 pub async fn refresh_issuers(issuers: Arc<Issuers>, mut stop: Stop) {
+    let mut said = HashMap::new();
     issuers.refresh_due().await;
+    say_left_out(&issuers, &mut said);
     while pause(&mut stop, Duration::from_secs(5)).await {
         issuers.refresh_due().await;
+        say_left_out(&issuers, &mut said);
+    }
+}
+
+/// T29: one warning, not one per fetch.
+fn say_left_out(issuers: &Issuers, said: &mut HashMap<String, Vec<String>>) {
+    for status in issuers.status() {
+        let before = said.insert(status.issuer.clone(), status.left_out.clone()).unwrap_or_default();
+        if status.left_out != before && !status.left_out.is_empty() {
+            let keys = status.left_out.join("; ");
+            tracing::warn!(issuer = status.issuer, keys, "the issuer publishes keys that verify nothing here");
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     proxy::{
         Ejection, HealthRule, PaceRule, RoadConfig, TlsSettings, Upstream, UpstreamBounds, UpstreamUrl, carry_over,
     },
-    tasks,
+    signals, tasks,
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -20,6 +20,7 @@ use std::{
     },
     time::Duration,
 };
+use trigate_core::jose::MAX_JWKS_BYTES;
 use trigate_gates::{Issuers, KeySource};
 
 /// What a reload changes, and how it is made anew.
@@ -31,6 +32,7 @@ pub(super) struct Reload {
     pub(super) road: Arc<ArcSwap<RoadConfig>>,
     pub(super) desk_rules: Arc<ArcSwap<trigate_gates::Rules>>,
     pub(super) issuer_rules: Arc<ArcSwap<trigate_gates::Rules>>,
+    pub(super) signals: Arc<ArcSwap<signals::Settings>>,
     /// Of the mTLS listener.
     pub(super) tls: Option<tls::Current>,
     /// Of the gate's own listener, where it has certificates.
@@ -41,7 +43,8 @@ pub(super) struct Reload {
 impl Reload {
     pub(super) fn first(config: Config, urls: Urls, issuers: Arc<Issuers>) -> Result<Self, StartError> {
         let road = road_config(&config, &urls, 1, &HashMap::new()).map_err(StartError)?;
-        load_issuers(&issuers, &road.rules).map_err(StartError)?;
+        let signals = signals::Settings::of(&config).map_err(StartError)?;
+        load_issuers(&issuers, &road.rules, &signals.keys).map_err(StartError)?;
         let desk = config::desk_rules(&config, &urls, 1).map_err(StartError)?;
         let issuer = config::issuer_rules(&config, &urls, 1).map_err(StartError)?;
         let trust = Arc::new(Trust::default());
@@ -57,6 +60,7 @@ impl Reload {
             road: Arc::new(ArcSwap::from_pointee(road)),
             desk_rules: Arc::new(ArcSwap::from_pointee(desk)),
             issuer_rules: Arc::new(ArcSwap::from_pointee(issuer)),
+            signals: Arc::new(ArcSwap::from_pointee(signals)),
             tls,
             gate_tls,
             trust,
@@ -77,14 +81,14 @@ impl Reload {
         self.take(&mut current, config)
     }
 
-    /// The certificates and keys that the configuration in force names.
+    /// The certificates, keys, key sets and secrets that the configuration in force names.
     pub(super) fn certificate_files(&self) -> Vec<PathBuf> {
         let current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let file = &current.file;
         let mtls = file.mtls.iter().flat_map(|mtls| [&mtls.certificate, &mtls.key]);
         let own = file.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]);
         let upstreams = file.upstreams.values().flat_map(|it| [&it.0.ca, &it.0.certificate, &it.0.key]).flatten();
-        let named = mtls.chain(own).chain(upstreams).map(|path| current.resolve(path));
+        let named = mtls.chain(own).chain(upstreams).chain(issuer_files(file)).map(|path| current.resolve(path));
         named.chain(self.trust.now().files().iter().cloned()).collect()
     }
 
@@ -100,14 +104,16 @@ impl Reload {
         if gate_tls.is_some() != self.gate_tls.is_some() {
             return Err("the gate's listener begins or ends to speak TLS: that needs a restart".to_owned());
         }
-        check_files(&road.rules)?;
+        let signals = signals::Settings::of(&config)?;
+        check_files(&road.rules, &signals.keys)?;
         let (old, new) = (&current.file.server, &config.file.server);
         if (old.gate, old.issuer, old.desk, old.mtls, &old.store)
             != (new.gate, new.issuer, new.desk, new.mtls, &new.store)
         {
             tracing::warn!("listeners and store are as they were: changing them needs a restart");
         }
-        load_issuers(&self.issuers, &road.rules)?;
+        load_issuers(&self.issuers, &road.rules, &signals.keys)?;
+        self.signals.store(Arc::new(signals));
         self.road.store(Arc::new(road));
         self.desk_rules.store(Arc::new(desk));
         self.issuer_rules.store(Arc::new(issuer));
@@ -237,28 +243,53 @@ pub fn pace(limits: &config::Limits) -> PaceRule {
     PaceRule { grace: Duration::from_secs(limits.body_grace_s.max(1)), rate: limits.body_rate.max(1) }
 }
 
-fn key_files(rules: &trigate_gates::Rules) -> impl Iterator<Item = (&str, &std::path::Path)> {
-    rules.issuers.iter().filter_map(|issuer| match &issuer.keys {
-        KeySource::JwksFile(path) => Some((issuer.issuer.as_str(), path.as_path())),
+/// What other issuers are read by: key sets and secrets.
+fn issuer_files(file: &config::File) -> impl Iterator<Item = &String> {
+    let is_file = |jwks: &&String| !jwks.starts_with("https://") && !jwks.starts_with("http://");
+    let asks = file.trusted_issuer.iter().filter_map(|issuer| issuer.introspection.as_ref()?.secret_file.as_ref());
+    let keys = file.trusted_issuer.iter().filter_map(|issuer| issuer.jwks.as_ref());
+    let streams = file.signals.iter();
+    let stream = streams.flat_map(|stream| [&stream.push_secret_file, &stream.poll_token_file]).flatten();
+    let signers = file.signals.iter().filter_map(|stream| stream.jwks.as_ref());
+    keys.chain(signers).filter(is_file).chain(asks).chain(stream)
+}
+
+fn key_files<'a>(
+    rules: &'a trigate_gates::Rules,
+    others: &'a [(String, KeySource)],
+) -> impl Iterator<Item = (&'a str, &'a std::path::Path)> {
+    let all = others.iter().map(|(issuer, keys)| (issuer, keys));
+    all.chain(rules.issuers.iter().map(|rule| (&rule.issuer, &rule.keys))).filter_map(|(issuer, keys)| match keys {
+        KeySource::JwksFile(path) => Some((issuer.as_str(), path.as_path())),
         _ => None,
     })
 }
 
+/// Of sensible size: a device or a log in its place is no key set.
 fn read_key_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("the key set `{}` cannot be read: {error}", path.display()))
+    use std::io::Read as _;
+    let unread = |error: std::io::Error| format!("the key set `{}` cannot be read: {error}", path.display());
+    let mut text = Vec::new();
+    let file = std::fs::File::open(path).map_err(unread)?;
+    file.take(MAX_JWKS_BYTES as u64 + 1).read_to_end(&mut text).map_err(unread)?;
+    Ok(text)
 }
 
-fn check_files(rules: &trigate_gates::Rules) -> Result<(), String> {
-    for (_, path) in key_files(rules) {
+fn check_files(rules: &trigate_gates::Rules, others: &[(String, KeySource)]) -> Result<(), String> {
+    for (_, path) in key_files(rules, others) {
         trigate_core::jose::Jwks::parse(&read_key_file(path)?)
             .map_err(|error| format!("the key set `{}`: {error}", path.display()))?;
     }
     Ok(())
 }
 
-pub(crate) fn load_issuers(issuers: &Issuers, rules: &trigate_gates::Rules) -> Result<(), String> {
-    issuers.load(rules);
-    for (issuer, path) in key_files(rules) {
+pub(crate) fn load_issuers(
+    issuers: &Issuers,
+    rules: &trigate_gates::Rules,
+    others: &[(String, KeySource)],
+) -> Result<(), String> {
+    issuers.load_with(rules, others);
+    for (issuer, path) in key_files(rules, others) {
         issuers
             .put_file(issuer, &read_key_file(path)?)
             .map_err(|error| format!("the key set `{}`: {error}", path.display()))?;

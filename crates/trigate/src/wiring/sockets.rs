@@ -26,6 +26,7 @@ pub(super) struct InsideParts {
     pub(super) desk_rules: Arc<ArcSwap<trigate_gates::Rules>>,
     pub(super) issuer: Arc<Issuer>,
     pub(super) operator: Arc<Operator>,
+    pub(super) receiver: Arc<crate::signals::Receiver>,
     pub(super) health: Router,
     pub(super) desk: Handle,
 }
@@ -207,7 +208,8 @@ async fn serve_inside(
     bounds: Arc<Bounds>,
     stop: tasks::Stop,
 ) {
-    let issuer_routes = trigate_issuer::router(Arc::clone(&parts.issuer));
+    let issuer_routes =
+        trigate_issuer::router(Arc::clone(&parts.issuer)).merge(crate::signals::router(Arc::clone(&parts.receiver)));
     let issuer_side = inside(
         &parts,
         &parts.issuer_rules,

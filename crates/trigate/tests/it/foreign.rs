@@ -34,7 +34,7 @@ pub fn scripts() -> PathBuf {
 }
 
 /// A folder where node finds the script and its modules.
-fn node_folder(modules: &PathBuf, script: &str) -> (tempfile::TempDir, PathBuf) {
+pub fn node_folder(modules: &PathBuf, script: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).unwrap();
     std::fs::copy(scripts().join(script), folder.path().join(script)).unwrap();

@@ -9,6 +9,7 @@
     reason = "tests: a failure is a panic with its place"
 )]
 
+mod any_issuer;
 mod catalogue;
 mod command_line;
 mod crash;
@@ -28,6 +29,7 @@ mod proxy_upstreams;
 mod revocation;
 mod secrets;
 mod server;
+mod signals;
 mod support;
 mod tamper;
 mod tour;
