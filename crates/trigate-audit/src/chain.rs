@@ -87,6 +87,8 @@ struct Files {
     checkpoints_end: u64,
     sequence: u64,
     signed_at: Monotonic,
+    /// When this segment was begun, or the log opened.
+    begun_at: Monotonic,
     /// The other buffer: appending goes on in one while this is written.
     spare: Vec<u8>,
 }
@@ -165,6 +167,7 @@ impl Inner {
             checkpoints_end,
             sequence: place.sequence,
             signed_at: clock.monotonic(),
+            begun_at: clock.monotonic(),
             spare: Vec::new(),
         };
         let inner = Self {
@@ -211,7 +214,7 @@ impl Inner {
 
     /// Chains one record into the buffer.
     pub fn append(&self, record: &Record, note: bool) -> Result<Mark, AuditError> {
-        let mut frame = Frame::new(record).map_err(AuditError::TooLong)?;
+        let mut frame = Frame::of(record).map_err(AuditError::TooLong)?;
         loop {
             let mut tail = lock(&self.tail);
             self.check_writing()?;
@@ -547,6 +550,25 @@ impl Inner {
         self.sign(files, CheckpointKind::Sealed, head).inspect_err(|_| undo())?;
         (files.segment, files.file, files.end) = (number, file, end);
         (files.checkpoints, files.checkpoints_end) = (checkpoints, checkpoints_end);
+        files.begun_at = self.clock.monotonic();
+        Ok(())
+    }
+
+    /// Seals a segment that has become old.
+    pub fn seal_if_due(&self) -> Result<(), AuditError> {
+        let mut files = lock(&self.files);
+        let age_us = self.clock.monotonic().0.saturating_sub(files.begun_at.0);
+        if u128::from(age_us) < self.settings.seal_after.as_micros() {
+            return Ok(());
+        }
+        let mut tail = lock(&self.tail);
+        if tail.fresh {
+            return Ok(());
+        }
+        self.check_writing()?;
+        let sealed = self.write_out(&mut files, &mut tail).and_then(|()| self.rotate(&mut files));
+        sealed.map_err(|trouble| self.fail(&files, &mut tail, trouble))?;
+        (tail.segment_end, tail.fresh) = (files.end, true);
         Ok(())
     }
 

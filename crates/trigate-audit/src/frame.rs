@@ -5,17 +5,25 @@
 
 use serde::{Deserialize, Serialize};
 use std::{
+    cell::Cell,
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
     path::Path,
 };
-use trigate_core::audit::{ChainHead, Link};
+use trigate_core::audit::{ChainHead, Link, Record};
 
 const MAGIC: &[u8; 8] = b"TRIGSEG1";
 /// Length, checksum and link before each payload.
 const PREFIX_BYTES: usize = 40;
 /// Longest payload. A length beyond it is damage, not a frame that was cut.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+/// A larger frame's memory is given back.
+const KEPT_BYTES: usize = 16 << 10;
+
+thread_local! {
+    /// The last frame's memory, for the next: appending allocates nothing.
+    static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A frame ready but for its link, which only the chain's lock can give.
 pub struct Frame(Vec<u8>);
@@ -23,10 +31,15 @@ pub struct Frame(Vec<u8>);
 impl Frame {
     /// # Errors
     /// The payload's length, when it is too long.
-    pub fn new(payload: &impl Serialize) -> Result<Self, usize> {
-        let mut bytes = Vec::with_capacity(1024);
+    pub fn of(record: &Record) -> Result<Self, usize> {
+        Self::new(|bytes| record.encode(bytes))
+    }
+
+    fn new(write: impl FnOnce(&mut Vec<u8>)) -> Result<Self, usize> {
+        let mut bytes = KEPT.try_with(Cell::take).unwrap_or_default();
+        bytes.clear();
         bytes.resize(PREFIX_BYTES, 0);
-        serde_json::to_writer(&mut bytes, payload).map_err(|_| 0usize)?;
+        write(&mut bytes);
         let length = bytes.len().saturating_sub(PREFIX_BYTES);
         if length > MAX_PAYLOAD_BYTES {
             return Err(length);
@@ -54,6 +67,15 @@ impl Frame {
     }
 }
 
+impl Drop for Frame {
+    fn drop(&mut self) {
+        if self.0.capacity() <= KEPT_BYTES {
+            // Not kept when the thread is at its end.
+            let _ = KEPT.try_with(|kept| kept.set(std::mem::take(&mut self.0)));
+        }
+    }
+}
+
 /// What a segment says of itself. All of it follows from the chain, so nothing in it can be changed unseen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,7 +90,8 @@ pub struct Header {
 pub fn opening(node: &str, segment: u64, head: &ChainHead) -> Vec<u8> {
     let header = Header { node: node.to_owned(), segment, first: head.length };
     let mut bytes = MAGIC.to_vec();
-    if let Ok(mut frame) = Frame::new(&header) {
+    // Writing into memory does not fail.
+    if let Ok(mut frame) = Frame::new(|bytes| drop(serde_json::to_writer(bytes, &header))) {
         bytes.extend_from_slice(frame.link(&head.hash));
     }
     bytes

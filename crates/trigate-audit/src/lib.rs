@@ -44,6 +44,6 @@ pub use checkpoint::{Checkpoint, CheckpointKind, read_checkpoint};
 pub use error::{AuditError, Broken};
 pub use log::{Health, SegmentLog, SegmentSettings};
 pub use prune::prune;
-pub use read::{Entry, Reader, next_batch, nodes, segments};
+pub use read::{Entry, Reader, next_batch, nodes, sealed_up_to, segments};
 pub use recover::Recovery;
 pub use verify::{Verified, verify};

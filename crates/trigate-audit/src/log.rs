@@ -24,6 +24,8 @@ use trigate_core::{
 pub struct SegmentSettings {
     /// A segment is sealed before it grows beyond this.
     pub segment_bytes: u64,
+    /// A segment that has records is sealed at this age: sealed ones are indexed, the rest is read at each question.
+    pub seal_after: Duration,
     /// Records that may be on their way at once; beyond, nothing passes (503).
     pub slots: usize,
     /// A record is on stable storage this long after it was written, plus the time that the disk takes.
@@ -45,6 +47,7 @@ impl Default for SegmentSettings {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
+            seal_after: Duration::from_secs(600),
             slots: 10_000,
             sync_within: Duration::from_millis(20),
             checkpoint_records: 8192,

@@ -21,6 +21,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Known without taking it apart: the kind comes first.
+    #[must_use]
+    pub fn is_decision(&self) -> bool {
+        self.bytes.starts_with(br#"{"record":"decision""#)
+    }
+
     /// # Errors
     /// `Unreadable` when this version does not know such a record.
     pub fn record(&self) -> Result<Record, AuditError> {
@@ -170,6 +176,18 @@ pub fn nodes(dir: &Path) -> Result<Vec<String>, AuditError> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Number of the first record that is in no sealed segment: the records before it will never be added to.
+///
+/// # Errors
+/// As [`Reader::open`].
+pub fn sealed_up_to(dir: &Path, node: &str) -> Result<u64, AuditError> {
+    let folder = Folder::of(dir, node)?;
+    match folder.numbers(".seg")?.last() {
+        Some(last) => Ok(Reader::at(folder, *last)?.next),
+        None => Ok(0),
+    }
 }
 
 /// A node's segments with the number of the first record of each, ascending: for pruning and for progress.

@@ -2,7 +2,7 @@
 
 use crate::{
     Broken, CheckpointKind, Reader, SegmentLog, SegmentSettings, Verified, next_batch, nodes, prune, read_checkpoint,
-    segments, verify,
+    sealed_up_to, segments, verify,
 };
 use std::{
     fs,
@@ -567,6 +567,23 @@ fn what_was_appended_before_a_failure_never_counts_as_written() {
     let all = next_batch(bench.dir.path(), NODE, 0, 9).unwrap();
     assert_eq!(all, [(0, record(0)), (1, record(3))]);
     bench.verify(None).unwrap();
+}
+
+#[test]
+fn a_segment_is_sealed_when_it_is_old_and_has_records() {
+    let bench = Bench::new(SegmentSettings::default());
+    let log = bench.open();
+    put(&log, 0);
+    assert_eq!(sealed_up_to(bench.dir.path(), NODE).unwrap(), 0);
+    bench.clock.advance_s(601);
+    assert!(soon(|| sealed_up_to(bench.dir.path(), NODE).unwrap() == 1));
+    // Nothing new: no segment after segment.
+    bench.clock.advance_s(601);
+    thread::sleep(Duration::from_millis(1_200));
+    assert_eq!(segments(bench.dir.path(), NODE).unwrap().len(), 2);
+    put(&log, 1);
+    log.close().unwrap();
+    assert_eq!(bench.verify(None).unwrap().records, 2);
 }
 
 #[test]

@@ -39,6 +39,10 @@ fn run(inner: &Inner) {
             inner.dirty.store(false, Ordering::Release);
         }
         // Each failure is kept in the log's health, and stops it.
-        let _ = inner.sync().and_then(|()| inner.sign_if_due()).and_then(|()| inner.check_in_place());
+        let _ = inner
+            .sync()
+            .and_then(|()| inner.sign_if_due())
+            .and_then(|()| inner.check_in_place())
+            .and_then(|()| inner.seal_if_due());
     }
 }

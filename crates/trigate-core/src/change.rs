@@ -33,6 +33,12 @@ pub struct Change {
     pub what: What,
 }
 
+impl Change {
+    pub const fn revokes_token(&self) -> bool {
+        matches!(self.what, What::Revoked { target: Target::Token { .. }, .. })
+    }
+}
+
 /// What changed. A revocation is never undone; disabling is state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]

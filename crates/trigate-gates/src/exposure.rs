@@ -40,7 +40,7 @@ pub(crate) fn mask_imported(passage: &Passage<'_>, path: &str) -> String {
 /// Tells the desk, outside the decision.
 pub(crate) fn tell(passage: &Passage<'_>, exposed: Option<&Exposed>) {
     if let (Some(Exposed::Key { key, .. }), Some(tell), true) = (exposed, &passage.gates.on_exposed, passage.counts) {
-        tell(key.clone());
+        tell(key, &passage.id);
     }
 }
 

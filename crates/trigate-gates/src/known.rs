@@ -159,6 +159,8 @@ impl Known {
         if snapshot.position < self.position() {
             return;
         }
+        let tokens = snapshot.standing.iter().filter(|change| change.revokes_token()).count();
+        self.revoked.tokens.reserve(tokens);
         for change in &snapshot.standing {
             self.take_in(change);
         }
@@ -238,6 +240,11 @@ impl Known {
         [self.applications.len(), self.keys.len(), self.clients.len(), self.revoked.tokens.len()]
     }
 
+    /// Bytes that the revoked tokens take.
+    pub fn revoked_token_bytes(&self) -> usize {
+        self.revoked.tokens.bytes()
+    }
+
     fn take_in(&self, change: &Change) {
         if change.tenant != self.tenant {
             return;
@@ -278,7 +285,7 @@ impl Known {
     fn revoke(&self, target: &Target, rule: Rule) {
         let revoked = &self.revoked;
         match target.clone() {
-            Target::Token { id } => revoked.tokens.add(id, rule.keep_until, self.clock.now()),
+            Target::Token { id } => revoked.tokens.add(id, rule.keep_until),
             Target::Session { id, issuer: None } => revoked.sessions.add(id, rule),
             Target::Session { id, issuer: Some(issuer) } => revoked.foreign_sessions.add(issuer, id.into(), rule),
             Target::Grant { id } => revoked.grants.add(id, rule),

@@ -30,7 +30,7 @@ use trigate_core::{
 };
 
 /// Told when a real API key came in a URL.
-pub type OnExposed = Arc<dyn Fn(KeyId) + Send + Sync>;
+pub type OnExposed = Arc<dyn Fn(&KeyId, &RequestId) + Send + Sync>;
 
 /// What the gates are built from.
 pub struct GatesParts {

@@ -271,6 +271,7 @@ struct Base {
     propagation: Arc<dyn Propagation>,
     metrics: Arc<Metrics>,
     checkpoint: Arc<SigningKey>,
+    exposed: Arc<tasks::ExposedKeys>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -330,6 +331,7 @@ impl Base {
             bell,
             shared,
         });
+        let exposed = Arc::new(tasks::ExposedKeys::default());
         let indexer = tasks::Indexer {
             dir: audit_dir,
             node,
@@ -337,6 +339,7 @@ impl Base {
             clock: Arc::clone(&machine.clock),
             rng: Arc::clone(&machine.rng),
             metrics: Arc::clone(&metrics),
+            exposed: Arc::clone(&exposed),
         };
         let tasks = vec![
             tokio::spawn(Arc::clone(&follower).follow(stop.clone())),
@@ -345,7 +348,7 @@ impl Base {
             tokio::spawn(tasks::sweep(system, Arc::clone(&known), Arc::clone(&machine.clock), stop)),
         ];
         tracing::debug!(folder = %folder.root().display(), "the data folder is open");
-        Ok(Self { store, tenant, seal, hasher, known, audit, propagation, metrics, checkpoint, tasks })
+        Ok(Self { store, tenant, seal, hasher, known, audit, propagation, metrics, checkpoint, exposed, tasks })
     }
 }
 
@@ -401,6 +404,7 @@ fn start_gates(
     let desk = Handle::current();
     let fetch = Arc::new(DeskFetch { desk: desk.clone(), inner: Arc::new(outbound) });
     let issuers = Arc::new(Issuers::new(fetch, Arc::clone(&machine.clock)));
+    let exposed = Arc::clone(&base.exposed);
     let gates = Gates::new(GatesParts {
         known: Arc::clone(&base.known),
         clock: Arc::clone(&machine.clock),
@@ -410,8 +414,8 @@ fn start_gates(
         issuers: Arc::clone(&issuers),
         policy: None,
         node: config.file.server.node().to_owned(),
-        // The indexer marks exposed keys from the records: none is missed by a crash in between.
-        on_exposed: None,
+        // One that is missed by a crash in between is found in the records, when they are indexed.
+        on_exposed: Some(Arc::new(move |key, request| exposed.tell(key, request))),
     });
     Ok((issuers, Arc::new(gates)))
 }

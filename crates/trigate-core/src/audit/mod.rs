@@ -2,6 +2,7 @@
 //! are elsewhere.
 
 mod chain;
+mod encode;
 mod record;
 
 pub use chain::{Broken, ChainHead, Link};

@@ -232,7 +232,7 @@ impl Rig {
             issuers: Arc::clone(&issuers),
             policy: None,
             node: "n1".into(),
-            on_exposed: Some(Arc::new(move |key| told.lock().unwrap().push(key))),
+            on_exposed: Some(Arc::new(move |key, _| told.lock().unwrap().push(key.clone()))),
         });
         Self {
             gates,

@@ -6,7 +6,7 @@
 use super::{Answer, By, Operator, OperatorError, blocking, parse_time, when};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::{Path, PathBuf},
 };
 use trigate_audit::Reader;
@@ -111,9 +111,10 @@ impl Operator {
         let mut nodes = Vec::new();
         for node in list_nodes(&self.parts.folder.audit()).await? {
             let indexed_up_to = self.store().indexed_up_to(&node).await?;
-            let tail = read_tail(self.parts.folder.audit(), node.clone(), indexed_up_to).await?;
-            nodes.push(NodeProgress { node, indexed_up_to, read_from_segments: tail.len() as u64 });
-            found.extend(tail.into_iter().filter(|entry| matches(&filter, family.as_deref(), &entry.decision)));
+            let question = (filter.clone(), family.clone());
+            let tail = read_tail(self.parts.folder.audit(), node.clone(), indexed_up_to, question).await?;
+            nodes.push(NodeProgress { node, indexed_up_to, read_from_segments: tail.read });
+            found.extend(tail.found);
         }
         // A family of reasons is no column of the index: ask for more and sift.
         let asked = if family.is_some() { MAX_LIMIT } else { limit.saturating_add(1) };
@@ -302,18 +303,61 @@ pub(super) async fn list_nodes(dir: &Path) -> Answer<Vec<String>> {
     blocking(move || trigate_audit::nodes(&dir).map_err(segments_failed)).await
 }
 
-async fn read_tail(dir: PathBuf, node: String, from: u64) -> Answer<Vec<IndexedDecision>> {
+/// What the segments say beyond the index.
+struct Tail {
+    /// Records that were read.
+    read: u64,
+    /// The newest that match, one more than were asked for.
+    found: VecDeque<IndexedDecision>,
+}
+
+/// Reads at question time what is not indexed: the open segment (at most 64 MB and ten minutes), and sealed ones that
+/// wait for the indexer.
+async fn read_tail(
+    dir: PathBuf,
+    node: String,
+    from: u64,
+    (filter, family): (DecisionFilter, Option<String>),
+) -> Answer<Tail> {
     blocking(move || {
-        let mut tail = Vec::new();
+        let mut tail = Tail { read: 0, found: VecDeque::new() };
         let Some(mut reader) = Reader::open(&dir, &node, from).map_err(segments_failed)? else { return Ok(tail) };
+        let most = filter.limit.saturating_add(1) as usize;
+        // Few records are of the one who is asked about: the others need not be taken apart.
+        let needle = needle(&filter);
+        let finder = memchr::memmem::Finder::new(&needle);
         while let Some(entry) = reader.next_entry().map_err(segments_failed)? {
-            if let Record::Decision(decision) = entry.record().map_err(segments_failed)? {
-                tail.push(IndexedDecision { node: node.clone(), index: entry.index, decision: *decision });
+            tail.read += 1;
+            if !entry.is_decision() || finder.find(&entry.bytes).is_none() {
+                continue;
+            }
+            let Record::Decision(decision) = entry.record().map_err(segments_failed)? else { continue };
+            if matches(&filter, family.as_deref(), &decision) {
+                tail.found.push_back(IndexedDecision { node: node.clone(), index: entry.index, decision: *decision });
+                if tail.found.len() > most {
+                    tail.found.pop_front();
+                }
             }
         }
         Ok(tail)
     })
     .await
+}
+
+/// Bytes that every matching record holds; none when the question names nobody.
+fn needle(filter: &DecisionFilter) -> String {
+    let DecisionFilter { user, application, client, key, session, certificate, address, reason, .. } = filter;
+    let names = [
+        key.as_ref().map(ToString::to_string),
+        session.as_ref().map(ToString::to_string),
+        user.as_ref().map(ToString::to_string),
+        client.as_ref().map(ToString::to_string),
+        certificate.clone(),
+        application.as_ref().map(ToString::to_string),
+        address.map(|address| address.to_string()),
+        reason.clone(),
+    ];
+    names.into_iter().flatten().next().unwrap_or_default()
 }
 
 fn segments_failed(error: trigate_audit::AuditError) -> OperatorError {

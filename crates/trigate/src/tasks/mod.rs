@@ -8,7 +8,7 @@ mod lookup;
 mod trust;
 mod upkeep;
 
-pub use audit_index::{Indexer, index_audit};
+pub use audit_index::{ExposedKeys, Indexer, index_audit};
 pub use barrier::Barrier;
 pub use feed::{Follower, LEASE_LIFE_MS};
 pub use lookup::{DeskFetch, DeskLookup};

@@ -25,7 +25,6 @@ use trigate::{
 use trigate_core::{
     client::{ClientAuthentication, GrantType, TokenForm},
     id::ClientId,
-    port::DecisionFilter,
     seal::MasterKey,
 };
 use upstream::Upstream;
@@ -166,18 +165,20 @@ impl TestTrigate {
         reply.json()["access_token"].as_str().unwrap_or_else(|| panic!("{}", reply.text())).to_owned()
     }
 
-    /// The decisions indexed so far, newest first; waits until at least `count` are there.
+    /// The decisions so far, newest first; waits until at least `count` are there.
     pub async fn decisions(&self, count: usize) -> Vec<trigate_core::audit::Decision> {
-        let store = self.running.store.tenant(&trigate_core::id::TenantId::default_tenant());
         for _ in 0..100 {
-            let filter = DecisionFilter { limit: 1_000, ..DecisionFilter::default() };
-            let found = store.find_decisions(&filter).await.unwrap();
+            let decisions = self.records().into_iter().rev().filter_map(|record| match record {
+                trigate_core::audit::Record::Decision(decision) => Some(*decision),
+                _ => None,
+            });
+            let found: Vec<_> = decisions.collect();
             if found.len() >= count {
-                return found.into_iter().map(|found| found.decision).collect();
+                return found;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("fewer than {count} decisions were indexed");
+        panic!("fewer than {count} decisions were written");
     }
 
     /// Every record of this node's segments so far.
