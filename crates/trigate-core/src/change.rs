@@ -33,6 +33,14 @@ pub struct Change {
     pub what: What,
 }
 
+/// A token's revocation, in few bytes: there are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevokedToken {
+    pub position: Position,
+    pub id: TokenId,
+    pub keep_until: Timestamp,
+}
+
 impl Change {
     pub const fn revokes_token(&self) -> bool {
         matches!(self.what, What::Revoked { target: Target::Token { .. }, .. })

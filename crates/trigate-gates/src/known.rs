@@ -5,6 +5,7 @@
 //! rule mask another: rules combine by the strictest.
 
 mod foreign;
+mod kept;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use self::{
 use crate::{request::ClientCertificate, sharded::Sharded};
 use arc_swap::ArcSwap;
 use http::HeaderName;
+pub use kept::{KeptError, KeptHeader, KeptTokens, fingerprint};
 use std::{
     collections::HashSet,
     sync::{
@@ -28,7 +30,7 @@ use std::{
 use trigate_core::{
     Position, Timestamp,
     application::{Application, KeyRecord, State},
-    change::{Change, ClientFace, PublicKey, Snapshot, Target, What},
+    change::{Change, ClientFace, PublicKey, RevokedToken, Snapshot, Target, What},
     credential::{ChecksumKey, Digest},
     id::{AppId, ClientId, GrantId, KeyId, SessionId, TenantId, TokenId, UserId},
     identity::{Identity, TokenFacts},
@@ -240,6 +242,22 @@ impl Known {
         [self.applications.len(), self.keys.len(), self.clients.len(), self.revoked.tokens.len()]
     }
 
+    /// Takes in revoked tokens ahead of the changes around them: to revoke early is safe.
+    pub fn revoke_tokens(&self, tokens: &[RevokedToken]) {
+        let entries: Vec<_> = tokens.iter().map(|token| (token.id.bits(), tokens::end_of(token.keep_until))).collect();
+        self.put_revoked_tokens(&entries);
+    }
+
+    fn put_revoked_tokens(&self, entries: &[(u128, u32)]) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.revoked.tokens.put_all(entries);
+    }
+
+    /// Was this very token revoked?
+    pub fn is_token_revoked(&self, id: TokenId) -> bool {
+        self.revoked.tokens.contains(id)
+    }
+
     /// Bytes that the revoked tokens take.
     pub fn revoked_token_bytes(&self) -> usize {
         self.revoked.tokens.bytes()
@@ -408,7 +426,7 @@ impl Known {
         if facts.kid.as_deref().is_some_and(|kid| revoked.signing_keys.any(kid)) {
             return Err(Reason::SigningKeyRevoked);
         }
-        if revoked.tokens.contains(facts.token) {
+        if self.is_token_revoked(facts.token) {
             return Err(Reason::TokenRevoked);
         }
         if facts.application.as_ref().is_some_and(|id| revoked.applications.hits_position(id, minted)) {

@@ -33,7 +33,7 @@ pub use gate2_authentication::{
     Authenticated, Current,
     issuers::{IssuerStatus, Issuers},
 };
-pub use known::Known;
+pub use known::{KeptError, KeptHeader, KeptTokens, Known, fingerprint};
 pub use normal_path::{Ambiguous, NormalPath};
 pub use passage::{Gates, GatesParts, OnExposed};
 pub use permit::Permit;

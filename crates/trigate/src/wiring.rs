@@ -291,10 +291,16 @@ impl Base {
         let node = config.file.server.node().to_owned();
         let audit_dir = config.audit_dir();
         crate::operator::folder::create_private_dir(&audit_dir).map_err(StartError::of)?;
+        let shared = config.store().starts_with("postgres");
+        let mut segments = SegmentSettings::default();
+        if shared {
+            // Other nodes see this one's decisions when they are indexed, hence sealed.
+            segments.seal_after = Duration::from_secs(60);
+        }
         let audit = SegmentLog::open(
             &audit_dir,
             &node,
-            SegmentSettings::default(),
+            segments,
             Arc::clone(&machine.clock),
             Arc::clone(&checkpoint),
         )
@@ -305,7 +311,6 @@ impl Base {
         let known = Arc::new(Known::new(tenant_id.clone(), Arc::clone(&machine.clock)));
         let (applied_sender, applied) = watch::channel(Position::default());
         let bell = Arc::new(Notify::new());
-        let shared = config.store().starts_with("postgres");
         // SECURITY: the lease is this process's own. Under the node's name alone, two nodes that were left with one name
         // would share a lease, and a revocation would be answered for the one that had not heard of it.
         let holder = format!("{node}~{}", RequestId::mint(&*machine.rng).as_str());
@@ -319,6 +324,7 @@ impl Base {
             shared,
             applied: applied_sender,
             bell: Arc::clone(&bell),
+            kept: folder.root().join("revoked-tokens.kept"),
             turn: tokio::sync::Mutex::new(()),
         });
         follower.start().await.map_err(StartError::of)?;
@@ -343,6 +349,7 @@ impl Base {
         };
         let tasks = vec![
             tokio::spawn(Arc::clone(&follower).follow(stop.clone())),
+            tokio::spawn(Arc::clone(&follower).keep_tokens(stop.clone())),
             tokio::spawn(follower.keep_lease(stop.clone())),
             tokio::spawn(tasks::index_audit(indexer, stop.clone())),
             tokio::spawn(tasks::sweep(system, Arc::clone(&known), Arc::clone(&machine.clock), stop)),

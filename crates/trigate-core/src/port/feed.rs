@@ -2,8 +2,9 @@
 
 use super::StoreError;
 use crate::{
-    change::{Change, Position, Snapshot},
+    change::{Change, Position, RevokedToken, Snapshot},
     id::TenantId,
+    time::Timestamp,
 };
 use async_trait::async_trait;
 
@@ -15,7 +16,17 @@ pub trait Feed: Send + Sync {
     async fn changes_after(&self, position: Position, limit: u32) -> Result<Vec<Change>, StoreError>;
     /// Returns when the head may be beyond `position`, or after `timeout_ms`.
     async fn wait_beyond(&self, position: Position, timeout_ms: u64) -> Result<(), StoreError>;
-    async fn snapshot(&self, tenant: &TenantId, now: crate::Timestamp) -> Result<Snapshot, StoreError>;
+    async fn snapshot(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError>;
+    /// The snapshot without revoked tokens, which can be millions: they are read after it, page by page.
+    async fn snapshot_without_tokens(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError>;
+    /// Tokens revoked after `position` that may be alive, oldest first, at most `limit`.
+    async fn revoked_tokens(
+        &self,
+        tenant: &TenantId,
+        position: Position,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RevokedToken>, StoreError>;
 }
 
 /// One gate process that trusts its memory for a while.

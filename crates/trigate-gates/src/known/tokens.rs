@@ -170,6 +170,32 @@ impl RevokedTokens {
         self.shards.iter().map(read).map(|shard| shard.table.used + usize::from(shard.zero.is_some())).sum()
     }
 
+    /// Every entry, in ascending order of the id's first bits; locks one shard at a time.
+    pub fn each(&self, mut take: impl FnMut(&[(u128, u32)]) -> std::io::Result<()>) -> std::io::Result<()> {
+        let mut entries = Vec::new();
+        for shard in &self.shards {
+            {
+                let shard = read(shard);
+                entries.extend(shard.table.entries().chain(shard.zero.map(|end| (0, end))));
+            }
+            entries.sort_unstable();
+            take(&entries)?;
+            entries.clear();
+        }
+        Ok(())
+    }
+
+    /// Puts in many; quickest when they come sorted.
+    pub fn put_all(&self, entries: &[(u128, u32)]) {
+        for group in entries.chunk_by(|(one, _), (other, _)| one >> (128 - SHARD_BITS) == other >> (128 - SHARD_BITS)) {
+            let shard = group.first().and_then(|(id, _)| self.shard(*id));
+            if let Some(shard) = shard.filter(|shard| !read(shard).table.takes(group.len())) {
+                self.remake(shard, group.len(), |_| true);
+            }
+            group.iter().for_each(|(id, end)| self.put(*id, *end));
+        }
+    }
+
     /// Bytes of all tables.
     pub fn bytes(&self) -> usize {
         let places: usize = self.shards.iter().map(|shard| read(shard).table.ids.len()).sum();
@@ -178,7 +204,7 @@ impl RevokedTokens {
 }
 
 /// The first whole hour after `keep_until`, since 1970.
-fn end_of(keep_until: Timestamp) -> u32 {
+pub(super) fn end_of(keep_until: Timestamp) -> u32 {
     let hours = keep_until.seconds().div_euclid(HOUR_S).saturating_add(1);
     u32::try_from(hours.max(0)).unwrap_or(u32::MAX)
 }

@@ -6,7 +6,7 @@ use trigate_core::{
     Position,
     application::State,
     change::{Change, Snapshot, Target, What},
-    id::TenantId,
+    id::{TenantId, TokenId},
 };
 
 pub async fn positions_have_no_gaps_and_follow_commits(w: World) {
@@ -129,6 +129,26 @@ pub async fn a_snapshot_and_the_tail_make_the_state(w: World) {
     let long_after = w.later().plus_seconds(1);
     let rest = w.store.system().snapshot(&tenant, long_after).await.unwrap().standing;
     assert_eq!(rest.len(), 1, "the key's revocation never ends");
+}
+
+pub async fn a_snapshot_without_tokens_and_the_tokens_make_the_whole(w: World) {
+    let (tenant, system) = (TenantId::default_tenant(), w.store.system());
+    let user = w.user("a@x").await;
+    let token = |n: u128| Target::Token { id: TokenId::from_bits(n) };
+    for target in [token(1), Target::User { id: user.id.clone(), issuer: None }, token(2), token(3)] {
+        w.tenant.revoke(w.act("x"), target, w.later()).await.unwrap().gives_only();
+    }
+    let whole = system.snapshot(&tenant, w.now()).await.unwrap();
+    let few = system.snapshot_without_tokens(&tenant, w.now()).await.unwrap();
+    let (tokens, others): (Vec<_>, Vec<_>) = whole.standing.into_iter().partition(Change::revokes_token);
+    assert_eq!((few.standing, few.position), (others, whole.position));
+    let page = system.revoked_tokens(&tenant, Position(0), w.now(), 2).await.unwrap();
+    let rest = system.revoked_tokens(&tenant, page[1].position, w.now(), 9).await.unwrap();
+    let read: Vec<_> = page.iter().chain(&rest).map(|token| (token.position, token.id)).collect();
+    let expected: Vec<_> = tokens.iter().zip(1..).map(|(change, n)| (change.position, TokenId::from_bits(n))).collect();
+    assert_eq!(read, expected);
+    let long_after = w.later().plus_seconds(1);
+    assert!(system.revoked_tokens(&tenant, Position(0), long_after, 9).await.unwrap().is_empty());
 }
 
 pub async fn waiting_ends_when_something_comes(w: World) {

@@ -60,6 +60,7 @@ checks! {
     revocation::what_is_unknown_is_missing,
     feed::positions_have_no_gaps_and_follow_commits,
     feed::a_snapshot_and_the_tail_make_the_state,
+    feed::a_snapshot_without_tokens_and_the_tokens_make_the_whole,
     feed::waiting_ends_when_something_comes,
     feed::a_lease_is_taken_only_by_who_is_up_to_date,
     trail::every_act_is_chained,

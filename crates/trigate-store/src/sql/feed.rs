@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use std::time::Duration;
 use trigate_core::{
     Position, Timestamp,
-    change::{Change, Snapshot},
+    change::{Change, RevokedToken, Snapshot, Target, What},
     client::Client,
     id::TenantId,
     key::SigningKeyRecord,
@@ -17,9 +17,27 @@ use trigate_core::{
 };
 
 const HEAD: &str = "SELECT position FROM feed_head WHERE id = 1";
+const STANDING: &str = "SELECT position, tenant, at, what FROM changes \
+     WHERE tenant = $1 AND keep_until IS NOT NULL AND keep_until > $2 ORDER BY position";
+/// How a token's revocation begins is also in the migrations: an index leaves these rows out.
+const STANDING_BUT_TOKENS: &str = "SELECT position, tenant, at, what FROM changes \
+     WHERE tenant = $1 AND keep_until IS NOT NULL AND keep_until > $2 \
+     AND substr(what, 1, 42) <> '{\"what\":\"revoked\",\"target\":{\"kind\":\"token\"' ORDER BY position";
+const TOKENS: &str = "SELECT position, tenant, at, what FROM changes \
+     WHERE tenant = $1 AND position > $2 AND keep_until > $3 \
+     AND substr(what, 1, 42) = '{\"what\":\"revoked\",\"target\":{\"kind\":\"token\"' ORDER BY position LIMIT $4";
 
 fn change(row: &Row) -> Result<Change, StoreError> {
     Ok(Change { position: Position(row.number(0)?), tenant: row.parse(1)?, at: row.time(2)?, what: row.json(3)? })
+}
+
+fn revoked_token(change: Change) -> Option<RevokedToken> {
+    match change.what {
+        What::Revoked { target: Target::Token { id }, keep_until } => {
+            Some(RevokedToken { position: change.position, id, keep_until })
+        }
+        _ => None,
+    }
 }
 
 fn position(rows: &[Row]) -> Result<Position, StoreError> {
@@ -28,10 +46,13 @@ fn position(rows: &[Row]) -> Result<Position, StoreError> {
 }
 
 /// All that a gate knows, read from one state of all tables.
-async fn snapshot(sql: &mut dyn Sql, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError> {
+async fn snapshot(
+    sql: &mut dyn Sql,
+    tenant: &TenantId,
+    now: Timestamp,
+    standing: &'static str,
+) -> Result<Snapshot, StoreError> {
     const DISABLED: &str = "SELECT id FROM users WHERE tenant = $1 AND enabled = 0 ORDER BY id";
-    const STANDING: &str = "SELECT position, tenant, at, what FROM changes \
-         WHERE tenant = $1 AND keep_until IS NOT NULL AND keep_until > $2 ORDER BY position";
     let faces = |row: &Row| Ok(clients::face(&row.json::<Client>(0)?));
     let public = |row: &Row| Ok((&row.json::<SigningKeyRecord>(0)?).into());
     Ok(Snapshot {
@@ -41,7 +62,7 @@ async fn snapshot(sql: &mut dyn Sql, tenant: &TenantId, now: Timestamp) -> Resul
         clients: all(sql, clients::LIST, tenant, faces).await?,
         signing_keys: all(sql, keys::LIST, tenant, public).await?,
         disabled_users: all(sql, DISABLED, tenant, |row| row.parse(0)).await?,
-        standing: sql.query(STANDING, values![tenant, now]).await?.iter().map(change).collect::<Result<_, _>>()?,
+        standing: sql.query(standing, values![tenant, now]).await?.iter().map(change).collect::<Result<_, _>>()?,
         // It is sealed here; whoever holds the master key fills it in.
         opaque_checksum: None,
     })
@@ -79,7 +100,26 @@ impl Feed for System {
 
     async fn snapshot(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError> {
         let tenant = tenant.clone();
-        self.0.reader.ask(true, move |sql| Box::pin(async move { snapshot(sql, &tenant, now).await })).await
+        self.0.reader.ask(true, move |sql| Box::pin(async move { snapshot(sql, &tenant, now, STANDING).await })).await
+    }
+
+    async fn snapshot_without_tokens(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError> {
+        let tenant = tenant.clone();
+        self.0
+            .reader
+            .ask(true, move |sql| Box::pin(async move { snapshot(sql, &tenant, now, STANDING_BUT_TOKENS).await }))
+            .await
+    }
+
+    async fn revoked_tokens(
+        &self,
+        tenant: &TenantId,
+        position: Position,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RevokedToken>, StoreError> {
+        let rows = self.0.reader.rows(TOKENS, values![tenant, position, now, limit]).await?;
+        rows.iter().map(change).filter_map(|change| change.map(revoked_token).transpose()).collect()
     }
 }
 

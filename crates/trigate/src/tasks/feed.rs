@@ -1,9 +1,10 @@
 //! What does this gate know, and how long may it trust that? Applies the feed in order; renews the lease only when
 //! nothing that was committed before is missing.
 
-use super::{Stop, pause};
+use super::{Stop, kept::KeptFile, pause};
 use crate::metrics::Metrics;
 use std::{
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -19,6 +20,8 @@ use trigate_gates::Known;
 pub const LEASE_LIFE_MS: u64 = 10_000;
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 const BATCH: u32 = 1_000;
+const PAGE: u32 = 10_000;
+const KEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Keeps one gate process true to the feed.
 pub struct Follower {
@@ -34,6 +37,8 @@ pub struct Follower {
     pub applied: watch::Sender<Position>,
     /// Rung when a change was committed in this process.
     pub bell: Arc<Notify>,
+    /// Where revoked tokens are kept for the next start.
+    pub kept: PathBuf,
     /// One at a time applies: the order of the feed is the order in memory.
     pub turn: tokio::sync::Mutex<()>,
 }
@@ -41,9 +46,39 @@ pub struct Follower {
 impl Follower {
     /// Loads everything, catches up, and takes the first lease: before this returns, no request may be judged.
     pub async fn start(&self) -> Result<(), StoreError> {
-        let snapshot = self.system.snapshot(&self.tenant, self.clock.now()).await?;
+        let now = self.clock.now();
+        let kept =
+            KeptFile { path: self.kept.clone(), system: Arc::clone(&self.system), known: Arc::clone(&self.known) };
+        let mut position = kept.load().await?;
+        let snapshot = self.system.snapshot_without_tokens(&self.tenant, now).await?;
+        // INVARIANT: read after the snapshot, to their end: no token that was revoked before its position is missing.
+        loop {
+            let tokens = self.system.revoked_tokens(&self.tenant, position, now, PAGE).await?;
+            let Some(last) = tokens.last() else { break };
+            position = last.position;
+            self.known.revoke_tokens(&tokens);
+        }
         self.known.load(snapshot);
         self.renew().await
+    }
+
+    /// Keeps the revoked tokens in a file until told to end, and once more then.
+    pub async fn keep_tokens(self: Arc<Self>, mut stop: Stop) {
+        let kept =
+            KeptFile { path: self.kept.clone(), system: Arc::clone(&self.system), known: Arc::clone(&self.known) };
+        let mut before = self.known.position();
+        loop {
+            let going = pause(&mut stop, KEEP_EVERY).await;
+            if self.known.position() > before {
+                before = self.known.position();
+                if let Err(error) = kept.save().await {
+                    tracing::warn!(%error, "revoked tokens were not kept in a file: the next start takes longer");
+                }
+            }
+            if !going {
+                return;
+            }
+        }
     }
 
     /// Follows until told to end.

@@ -4,6 +4,7 @@
 mod audit_index;
 mod barrier;
 mod feed;
+mod kept;
 mod lookup;
 mod trust;
 mod upkeep;

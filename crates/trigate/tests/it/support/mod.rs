@@ -183,8 +183,19 @@ impl TestTrigate {
 
     /// Every record of this node's segments so far.
     pub fn records(&self) -> Vec<trigate_core::audit::Record> {
-        let batch = trigate_audit::next_batch(&self.folder().join("audit"), "node-1", 0, 100_000).unwrap();
-        batch.into_iter().map(|(_, record)| record).collect()
+        let read = || {
+            // Completions, which nobody waits for, are written after 5 ms.
+            std::thread::sleep(Duration::from_millis(30));
+            trigate_audit::next_batch(&self.folder().join("audit"), "node-1", 0, 100_000).unwrap()
+        };
+        let mut batch = read();
+        loop {
+            let again = read();
+            if again.len() == batch.len() {
+                return again.into_iter().map(|(_, record)| record).collect();
+            }
+            batch = again;
+        }
     }
 
     /// The codes of connection records, once there are `count`.
