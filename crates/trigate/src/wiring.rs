@@ -297,14 +297,8 @@ impl Base {
             // Other nodes see this one's decisions when they are indexed, hence sealed.
             segments.seal_after = Duration::from_secs(60);
         }
-        let audit = SegmentLog::open(
-            &audit_dir,
-            &node,
-            segments,
-            Arc::clone(&machine.clock),
-            Arc::clone(&checkpoint),
-        )
-        .map_err(StartError::of)?;
+        let audit = SegmentLog::open(&audit_dir, &node, segments, Arc::clone(&machine.clock), Arc::clone(&checkpoint))
+            .map_err(StartError::of)?;
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
         let hasher: Arc<dyn Hasher> =
             Arc::new(Argon2Pool::start(threads, Arc::clone(&machine.rng)).map_err(StartError::of)?);

@@ -94,24 +94,47 @@ fn encode_gates(gates: &[GateVerdict; 3], out: &mut Vec<u8>) {
 }
 
 fn encode_facts(facts: &Facts, out: &mut Vec<u8>) {
-    optional(out, r#","application":"#, facts.application.as_ref().map(|id| id.as_str()));
-    optional(out, r#","key":"#, facts.key.as_ref().map(|id| id.as_str()));
-    optional(out, r#","client":"#, facts.client.as_ref().map(|id| id.as_str()));
-    optional(out, r#","user":"#, facts.user.as_ref().map(|id| id.as_str()));
-    optional(out, r#","issuer":"#, facts.issuer.as_deref());
-    optional(out, r#","actor":"#, facts.actor.as_deref());
-    optional(out, r#","session":"#, facts.session.as_ref().map(|id| id.as_str()));
-    optional(out, r#","grant":"#, facts.grant.as_ref().map(|id| id.as_str()));
-    if let Some(token) = &facts.token {
+    // Taken apart whole: a new fact that is not written does not compile.
+    let Facts {
+        application,
+        key,
+        client,
+        user,
+        issuer,
+        actor,
+        session,
+        grant,
+        token,
+        sender,
+        certificate,
+        machine,
+        scopes,
+        roles,
+        policies,
+    } = facts;
+    optional(out, r#","application":"#, application.as_ref().map(|id| id.as_str()));
+    optional(out, r#","key":"#, key.as_ref().map(|id| id.as_str()));
+    optional(out, r#","client":"#, client.as_ref().map(|id| id.as_str()));
+    optional(out, r#","user":"#, user.as_ref().map(|id| id.as_str()));
+    optional(out, r#","issuer":"#, issuer.as_deref());
+    optional(out, r#","actor":"#, actor.as_deref());
+    optional(out, r#","session":"#, session.as_ref().map(|id| id.as_str()));
+    optional(out, r#","grant":"#, grant.as_ref().map(|id| id.as_str()));
+    if let Some(token) = token {
         put(out, r#","token":""#);
         display(out, token);
         put(out, "\"");
     }
-    optional(out, r#","certificate":"#, facts.certificate.as_deref());
-    optional(out, r#","machine":"#, facts.machine.as_deref());
-    list(out, r#","scopes":["#, &facts.scopes);
-    list(out, r#","roles":["#, &facts.roles);
-    list(out, r#","policies":["#, &facts.policies);
+    if let Some(sender) = sender {
+        put(out, r#","sender":"#);
+        // Writing into memory does not fail.
+        drop(serde_json::to_writer(&mut *out, sender));
+    }
+    optional(out, r#","certificate":"#, certificate.as_deref());
+    optional(out, r#","machine":"#, machine.as_deref());
+    list(out, r#","scopes":["#, scopes);
+    list(out, r#","roles":["#, roles);
+    list(out, r#","policies":["#, policies);
 }
 
 fn encode_completion(completion: &Completion, out: &mut Vec<u8>) {
@@ -215,6 +238,7 @@ mod tests {
         Position, Timestamp,
         audit::GateName,
         id::{AppId, ClientId, GrantId, KeyId, RequestId, SessionId, TenantId, TokenId, UserId},
+        identity::SenderProof,
     };
     use proptest::prelude::*;
 
@@ -248,6 +272,11 @@ mod tests {
                 grant: id().map(|id| GrantId::parse(&id).unwrap()),
                 issuer: texts.next(), actor: texts.next(), certificate: texts.next(), machine: texts.next(),
                 token: token.map(TokenId::from_bits),
+                sender: token.map(|bits| match bits % 3 {
+                    0 => SenderProof::Dpop,
+                    1 => SenderProof::Certificate,
+                    _ => SenderProof::DpopAndCertificate,
+                }),
                 scopes: lists.next().unwrap(), roles: lists.next().unwrap(), policies: lists.next().unwrap(),
             }
         }
