@@ -32,9 +32,9 @@ const WORDS: &[(&str, &[&str], &str)] = &[
         "only mint/ makes tokens",
     ),
     ("env::var", &["trigate/src/config/", "trigate-store/src/contract/"], "only config/ reads the environment"),
-    ("SystemTime::now", &["trigate/src/system.rs"], "time enters through port::Clock"),
-    ("Instant::now", &["trigate/src/system.rs"], "time enters through port::Clock"),
-    ("SystemRandom", &["trigate/src/system.rs", "trigate-core/src/jose/"], "dice enter through port::Rng"),
+    ("SystemTime::now", &["trigate-gates/src/system.rs"], "time enters through port::Clock"),
+    ("Instant::now", &["trigate-gates/src/system.rs"], "time enters through port::Clock"),
+    ("SystemRandom", &["trigate-gates/src/system.rs", "trigate-core/src/jose/"], "dice enter through port::Rng"),
     ("rusqlite::", &["trigate-store/src/dialect/"], "only dialect/ knows which database it speaks to"),
     (
         "tokio_postgres::",
@@ -57,6 +57,7 @@ pub fn check(root: &Path) -> Result<()> {
         }
         words(&name, &text, &mut faults);
     }
+    embedders(&mut faults)?;
     if faults.is_empty() {
         return Ok(());
     }
@@ -77,6 +78,29 @@ fn edges(root: &Path, faults: &mut Vec<String>) -> Result<()> {
     }
     Ok(())
 }
+
+/// A service that embeds the gates builds no SQL, no issuer and no server of ours.
+fn embedders(faults: &mut Vec<String>) -> Result<()> {
+    let tree = std::process::Command::new("cargo")
+        .args(["tree", "--offline", "-p", "axum-service", "-e", "normal", "--prefix", "none"])
+        .output()?;
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    if !tree.contains("trigate-gates") {
+        bail!("`cargo tree -p axum-service` says nothing");
+    }
+    for line in tree.lines() {
+        let name = line.split(' ').next().unwrap_or_default();
+        let foreign = ["rusqlite", "libsqlite3-sys", "tokio-postgres", "clap", "askama", "argon2", "url"];
+        let ours = name == "trigate" || (name.starts_with("trigate-") && !EMBEDDED.contains(&name));
+        if ours || foreign.contains(&name) {
+            faults.push(format!("examples/axum-service: `{name}` is in its tree: embedders build no server"));
+        }
+    }
+    Ok(())
+}
+
+/// What of ours a service that embeds the gates builds.
+const EMBEDDED: &[&str] = &["trigate-core", "trigate-gates", "trigate-audit"];
 
 fn words(name: &str, text: &str, faults: &mut Vec<String>) {
     // Tests stand at the end of a file, behind `#[cfg(test)]`.

@@ -10,6 +10,7 @@ mod base62;
 pub mod change;
 pub mod client;
 pub mod credential;
+pub mod desk;
 pub mod id;
 pub mod identity;
 pub mod jose;

@@ -154,6 +154,11 @@ impl Known {
         now.0 < self.lease_until.load(Ordering::Acquire) && self.demanded.load(Ordering::Acquire) <= self.position().0
     }
 
+    /// How long the memory may still be trusted.
+    pub fn lease_remaining_ms(&self, now: Monotonic) -> u64 {
+        self.lease_until.load(Ordering::Acquire).saturating_sub(now.0) / 1_000
+    }
+
     /// Takes in a snapshot. One that is older than what is known is ignored. Safe while requests are judged: what
     /// takes away comes first, and revocations known before are kept.
     pub fn load(&self, snapshot: Snapshot) {

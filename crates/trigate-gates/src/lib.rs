@@ -9,21 +9,29 @@
 mod established;
 mod explain;
 mod exposure;
+#[cfg(feature = "remote")]
+pub mod follow;
 mod forwarded;
 mod gate1_identification;
 mod gate2_authentication;
 mod gate3_authorization;
 mod known;
+#[cfg(feature = "tower")]
+pub mod layer;
 mod normal_path;
 mod outcome;
 mod passage;
 mod permit;
 mod record;
 mod refusal;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod request;
 mod route;
 mod rules;
 mod sharded;
+#[cfg(feature = "remote")]
+pub mod system;
 #[cfg(test)]
 mod tests;
 

@@ -541,6 +541,8 @@ pub enum RouteKind {
     Userinfo,
     /// The operators' HTTP API.
     AdminApi,
+    /// What the desk tells gates that run elsewhere.
+    GateApi,
     /// What the hall answers by itself.
     Internal,
 }
@@ -579,6 +581,8 @@ pub struct RouteRule {
     /// The upstream's name.
     pub upstream: String,
     pub max_body_bytes: u64,
+    /// A key must name the demanded scopes itself: one without any scopes has none of them.
+    pub scoped_keys: bool,
     /// Attach a signed assertion of the identity.
     pub assertion: bool,
     /// Pass `Authorization` and key headers on to the upstream.
@@ -616,6 +620,7 @@ impl RouteRule {
             cors: None,
             upstream: String::new(),
             max_body_bytes: 10 * 1024 * 1024,
+            scoped_keys: false,
             assertion: false,
             pass_credentials: false,
             client_cert: false,

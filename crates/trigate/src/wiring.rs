@@ -2,13 +2,15 @@
 //! tasks, binds the listeners, and ends everything in order.
 
 mod answers;
+mod gate;
 mod reload;
 mod secrets;
 mod sockets;
 
+pub use gate::RunningGate;
 pub(crate) use reload::load_issuers;
 pub use reload::{pace, upstream_bounds, upstream_tls};
-pub use secrets::{checkpoint_keys, load_checkpoint_key, load_master_key, open_store};
+pub use secrets::{check_private, checkpoint_keys, load_checkpoint_key, load_master_key, open_store};
 pub use sockets::{Listeners, on_core, serve_road};
 
 use answers::{GatesExplainer, Health, IssuerExtras, health};
@@ -16,7 +18,8 @@ use reload::Reload;
 use sockets::{InsideParts, Sockets};
 
 use crate::{
-    config::{Config, Urls},
+    config::{self, Config, Urls},
+    gate_api::{GateDoor, Lessor, Quiet},
     metrics::Metrics,
     operator::{
         Operator, OperatorParts,
@@ -25,7 +28,7 @@ use crate::{
     },
     proxy::RoadParts,
     system::{SystemClock, SystemRng},
-    tasks::{self, Barrier, DeskFetch, DeskLookup, Follower},
+    tasks::{self, Acknowledged, Barrier, DeskFetch, DeskLookup},
 };
 use std::{
     net::SocketAddr,
@@ -42,10 +45,10 @@ use trigate_core::{
     Position,
     id::{RequestId, TenantId},
     jose::SigningKey,
-    port::{AuditSink, Clock, Hasher, Propagation, Rng, Store, TenantStore},
+    port::{AuditSink, Clock, Feed, Hasher, LEASE_LIFE_MS, Leases, Monotonic, Propagation, Rng, Store, TenantStore},
     seal::MasterKey,
 };
-use trigate_gates::{Gates, GatesParts, Issuers, Known};
+use trigate_gates::{Gates, GatesParts, Issuers, Known, follow::Follower};
 use trigate_issuer::{Issuer, IssuerConfig, IssuerParts, ScopeDescription, account::password::Argon2Pool};
 use trigate_outbound::{Outbound, OutboundSettings};
 
@@ -111,12 +114,17 @@ impl Server {
         let (stop_sender, stop) = watch::channel(false);
         let sockets = Sockets::bind(&config)?;
         let urls = sockets.urls(&config);
-        let base = Base::open(&config, &machine, &folder, stop.clone()).await?;
+        let mut base = Base::open(&config, &machine, &folder, stop.clone()).await?;
         let issuer = start_issuer(&config, &urls, &base, &machine).await?;
         base.known.set_checksum_key(issuer.checksum_key().clone());
         let outbound = open_outbound(&config)?;
         let (issuers, gates) = start_gates(&config, &base, &machine, outbound.clone())?;
-        let reload = Arc::new(Reload::first(config.clone(), urls.clone(), Arc::clone(&issuers))?);
+        let reload = Arc::new(Reload::first(
+            config.clone(),
+            urls.clone(),
+            Arc::clone(&issuers),
+            Box::new(|path| config::load(path).map_err(|error| error.to_string())),
+        )?);
         let operator = open_desk(&reload, &base, &machine, &gates, &issuer, folder);
         let receiver = Arc::new(crate::signals::Receiver {
             settings: Arc::clone(&reload.signals),
@@ -125,7 +133,7 @@ impl Server {
             clock: Arc::clone(&machine.clock),
         });
 
-        let mut running_tasks = base.tasks;
+        let mut running_tasks = std::mem::take(&mut base.tasks);
         running_tasks.push(tokio::spawn(tasks::rotate_keys(Arc::clone(&issuer), stop.clone())));
         running_tasks.push(tokio::spawn(crate::signals::poll(Arc::clone(&receiver), outbound, stop.clone())));
         running_tasks.push(tokio::spawn(tasks::refresh_issuers(Arc::clone(&issuers), stop.clone())));
@@ -156,8 +164,13 @@ impl Server {
             stop.clone(),
         )));
         let addresses = sockets.addresses();
+        let gate_gates = Arc::new(base.gates(&config, &machine, &issuers, Arc::new(Quiet(Arc::clone(&audit)))));
+        let gate_door = Arc::new(base.gate_door(&machine, &issuer, &reload));
         let inside = InsideParts {
             gates,
+            gate_door,
+            gate_gates,
+            gate_rules: Arc::clone(&reload.gate_rules),
             issuer_rules: Arc::clone(&reload.issuer_rules),
             desk_rules: Arc::clone(&reload.desk_rules),
             issuer: Arc::clone(&issuer),
@@ -272,6 +285,8 @@ struct Base {
     metrics: Arc<Metrics>,
     checkpoint: Arc<SigningKey>,
     exposed: Arc<tasks::ExposedKeys>,
+    acknowledged: Arc<Acknowledged>,
+    lessor: Lessor,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -309,19 +324,34 @@ impl Base {
         // would share a lease, and a revocation would be answered for the one that had not heard of it.
         let holder = format!("{node}~{}", RequestId::mint(&*machine.rng).as_str());
         let follower = Arc::new(Follower {
-            system: Arc::clone(&system),
+            feed: Arc::clone(&system) as Arc<dyn Feed>,
+            leases: Arc::clone(&system) as Arc<dyn Leases>,
             known: Arc::clone(&known),
             tenant: tenant_id,
             clock: Arc::clone(&machine.clock),
-            node: holder.clone(),
-            metrics: Arc::clone(&metrics),
-            shared,
+            holder: holder.clone(),
+            acknowledges: shared,
             applied: applied_sender,
             bell: Arc::clone(&bell),
-            kept: folder.root().join("revoked-tokens.kept"),
-            turn: tokio::sync::Mutex::new(()),
+            on_applied: None,
+            on_trouble: Box::new(|error, errors| {
+                tracing::error!(%error, errors, "the change feed cannot be followed: the lease runs out unless it comes back");
+            }),
+            turn: Mutex::default(),
         });
-        follower.start().await.map_err(StartError::of)?;
+        let acknowledged: Arc<Acknowledged> = Arc::default();
+        let lessor = Lessor::of(folder);
+        // In PostgreSQL the leases outlive the process that gave them out.
+        let blind = !shared && lessor.was_before();
+        let blind_until = if blind { machine.clock.monotonic().0.saturating_add(LEASE_LIFE_MS * 1_000) } else { 0 };
+        let keeper = Arc::new(tasks::Keeper {
+            system: Arc::clone(&system),
+            known: Arc::clone(&known),
+            clock: Arc::clone(&machine.clock),
+            kept: folder.root().join("revoked-tokens.kept"),
+        });
+        keeper.load().await.map_err(StartError::of)?;
+        follower.renew().await.map_err(StartError::of)?;
         let propagation = Arc::new(Barrier {
             system: Arc::clone(&system),
             known: Arc::clone(&known),
@@ -329,7 +359,8 @@ impl Base {
             node: holder,
             applied,
             bell,
-            shared,
+            acknowledged: Arc::clone(&acknowledged),
+            blind_until: Monotonic(blind_until),
         });
         let exposed = Arc::new(tasks::ExposedKeys::default());
         let indexer = tasks::Indexer {
@@ -343,13 +374,27 @@ impl Base {
         };
         let tasks = vec![
             tokio::spawn(Arc::clone(&follower).follow(stop.clone())),
-            tokio::spawn(Arc::clone(&follower).keep_tokens(stop.clone())),
+            tokio::spawn(keeper.keep_tokens(stop.clone())),
             tokio::spawn(follower.keep_lease(stop.clone())),
             tokio::spawn(tasks::index_audit(indexer, stop.clone())),
             tokio::spawn(tasks::sweep(system, Arc::clone(&known), Arc::clone(&machine.clock), stop)),
         ];
         tracing::debug!(folder = %folder.root().display(), "the data folder is open");
-        Ok(Self { store, tenant, seal, hasher, known, audit, propagation, metrics, checkpoint, exposed, tasks })
+        Ok(Self {
+            store,
+            tenant,
+            seal,
+            hasher,
+            known,
+            audit,
+            propagation,
+            metrics,
+            checkpoint,
+            acknowledged,
+            lessor,
+            exposed,
+            tasks,
+        })
     }
 }
 
@@ -405,19 +450,7 @@ fn start_gates(
     let desk = Handle::current();
     let fetch = Arc::new(DeskFetch { desk: desk.clone(), inner: Arc::new(outbound) });
     let issuers = Arc::new(Issuers::new(fetch, Arc::clone(&machine.clock)));
-    let exposed = Arc::clone(&base.exposed);
-    let gates = Gates::new(GatesParts {
-        known: Arc::clone(&base.known),
-        clock: Arc::clone(&machine.clock),
-        rng: Arc::clone(&machine.rng),
-        audit: base.audit.clone(),
-        lookup: Arc::new(DeskLookup { desk, store: Arc::clone(&base.tenant), clock: Arc::clone(&machine.clock) }),
-        issuers: Arc::clone(&issuers),
-        policy: None,
-        node: config.file.server.node().to_owned(),
-        // One that is missed by a crash in between is found in the records, when they are indexed.
-        on_exposed: Some(Arc::new(move |key, request| exposed.tell(key, request))),
-    });
+    let gates = base.gates(config, machine, &issuers, base.audit.clone());
     Ok((issuers, Arc::new(gates)))
 }
 
@@ -447,6 +480,40 @@ fn is_local(url: &str) -> bool {
         host == "localhost"
             || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     })
+}
+
+impl Base {
+    fn gates(&self, config: &Config, machine: &Machine, issuers: &Arc<Issuers>, audit: Arc<dyn AuditSink>) -> Gates {
+        let (desk, store, clock) = (Handle::current(), Arc::clone(&self.tenant), Arc::clone(&machine.clock));
+        let exposed = Arc::clone(&self.exposed);
+        Gates::new(GatesParts {
+            known: Arc::clone(&self.known),
+            clock: Arc::clone(&machine.clock),
+            rng: Arc::clone(&machine.rng),
+            audit,
+            lookup: Arc::new(DeskLookup { desk, store, clock }),
+            issuers: Arc::clone(issuers),
+            policy: None,
+            node: config.file.server.node().to_owned(),
+            // One that is missed by a crash in between is found in the records, when they are indexed.
+            on_exposed: Some(Arc::new(move |key, request| exposed.tell(key, request))),
+        })
+    }
+
+    fn gate_door(&self, machine: &Machine, issuer: &Arc<Issuer>, reload: &Arc<Reload>) -> GateDoor {
+        let reload = Arc::clone(reload);
+        GateDoor {
+            tenant: TenantId::default_tenant(),
+            system: self.store.system(),
+            store: Arc::clone(&self.tenant),
+            clock: Arc::clone(&machine.clock),
+            rng: Arc::clone(&machine.rng),
+            checksum: issuer.checksum_key().clone(),
+            welcome: Arc::new(move || reload.welcome()),
+            acknowledged: Arc::clone(&self.acknowledged),
+            lessor: self.lessor.clone(),
+        }
+    }
 }
 
 /// Loopback, when somebody whom the file names is there.

@@ -16,18 +16,31 @@ pub trait Feed: Send + Sync {
     async fn changes_after(&self, position: Position, limit: u32) -> Result<Vec<Change>, StoreError>;
     /// Returns when the head may be beyond `position`, or after `timeout_ms`.
     async fn wait_beyond(&self, position: Position, timeout_ms: u64) -> Result<(), StoreError>;
+    /// As `changes_after`, but waits for the first of them, `timeout_ms` at most: one round where the feed is far away.
+    async fn changes_beyond(&self, position: Position, limit: u32, timeout_ms: u64) -> Result<Vec<Change>, StoreError> {
+        self.wait_beyond(position, timeout_ms).await?;
+        self.changes_after(position, limit).await
+    }
     async fn snapshot(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError>;
-    /// The snapshot without revoked tokens, which can be millions: they are read after it, page by page.
-    async fn snapshot_without_tokens(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError>;
-    /// Tokens revoked after `position` that may be alive, oldest first, at most `limit`.
+    /// The snapshot without revoked tokens, which can be millions: they are read after it, page by page. A feed that is far
+    /// away streams all in one.
+    async fn snapshot_without_tokens(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError> {
+        self.snapshot(tenant, now).await
+    }
+    /// Tokens revoked after `position` that may be alive, oldest first, at most `limit`; none where the snapshot has them.
     async fn revoked_tokens(
         &self,
-        tenant: &TenantId,
-        position: Position,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<RevokedToken>, StoreError>;
+        _tenant: &TenantId,
+        _position: Position,
+        _now: Timestamp,
+        _limit: u32,
+    ) -> Result<Vec<RevokedToken>, StoreError> {
+        Ok(Vec::new())
+    }
 }
+
+/// A gate trusts its memory for so long after it last asked.
+pub const LEASE_LIFE_MS: u64 = 10_000;
 
 /// One gate process that trusts its memory for a while.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -43,8 +56,9 @@ pub struct LeaseHolder {
 /// on its monotonic clock, so that it always stops earlier than the store believes.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// Renews, or takes, the lease of `node` for `life_ms`, and notes what it has applied.
-    async fn renew(&self, node: &str, applied: Position, life_ms: u64) -> Result<(), StoreError>;
+    /// Renews, or takes, the lease of `node` for `life_ms`, and notes what it has applied. Answers with the feed's head,
+    /// read after the lease took hold. `Conflict` for a gate that is behind and holds none: it must catch up first.
+    async fn renew(&self, node: &str, applied: Position, life_ms: u64) -> Result<Position, StoreError>;
     /// Gives the lease back: the gate has stopped.
     async fn release(&self, node: &str) -> Result<(), StoreError>;
     async fn holders(&self) -> Result<Vec<LeaseHolder>, StoreError>;

@@ -125,8 +125,9 @@ impl Feed for System {
 
 #[async_trait]
 impl Leases for System {
-    async fn renew(&self, node: &str, applied: Position, life_ms: u64) -> Result<(), StoreError> {
-        self.0.leases.renew(node, applied, life_ms).await
+    async fn renew(&self, node: &str, applied: Position, life_ms: u64) -> Result<Position, StoreError> {
+        self.0.leases.renew(node, applied, life_ms).await?;
+        self.head().await
     }
 
     async fn release(&self, node: &str) -> Result<(), StoreError> {

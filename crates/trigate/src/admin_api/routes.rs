@@ -9,6 +9,7 @@ use crate::operator::{
     cert::{CertificateMade, CertificateView, NewCertificate},
     client::{ClientMade, ClientPolicy, ClientView, NewClient},
     explain::Question,
+    gate::NewGateKey,
     key::{ImportKeys, Imported, KeyMade, KeyView, NewKey},
     keys::SigningKeyView,
     revoke::{Revoke, Revoked},
@@ -39,6 +40,7 @@ pub fn all() -> Router<Arc<Operator>> {
         .route("/apps/{app}/disable", post(disable_app))
         .route("/keys", get(list_keys).post(create_key))
         .route("/keys/import", post(import_keys))
+        .route("/gate-keys", post(create_gate_key))
         .route("/keys/{key}/rotate", post(rotate_key))
         .route("/keys/{key}/enable", post(enable_key))
         .route("/keys/{key}/disable", post(disable_key))
@@ -161,6 +163,10 @@ async fn list_keys(State(desk): Desk, _: By, Asked(of): Asked<OfApp>) -> Out<Vec
 
 async fn create_key(State(desk): Desk, by: By, Body(new): Body<NewKey>) -> Out<KeyMade> {
     created(desk.create_key(&by, new).await?)
+}
+
+async fn create_gate_key(State(desk): Desk, by: By, Body(new): Body<NewGateKey>) -> Out<KeyMade> {
+    created(desk.create_gate_key(&by, new).await?)
 }
 
 async fn import_keys(State(desk): Desk, by: By, Body(import): Body<ImportKeys>) -> Out<Imported> {

@@ -37,7 +37,7 @@ async fn desk() -> Desk {
     let operator = Operator::new(OperatorParts {
         store: store.tenant(&tenant),
         system: store.system(),
-        propagation: LeaseBarrier::new(store.system()),
+        propagation: LeaseBarrier::new(store.system(), false),
         clock,
         rng: Arc::new(SeededRng::new(1)),
         hasher: Arc::new(NoHasher),

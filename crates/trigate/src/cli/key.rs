@@ -201,7 +201,7 @@ async fn import(
     Ok(())
 }
 
-fn made(global: &Global, answer: &Value) {
+pub(super) fn made(global: &Global, answer: &Value) {
     if global.json {
         return print::json(answer);
     }

@@ -11,6 +11,8 @@ mod config_command;
 mod door;
 mod explain;
 mod failure;
+mod gate;
+mod gate_key;
 mod http;
 pub mod init;
 mod input;
@@ -78,6 +80,11 @@ enum Command {
     Init(init::Command),
     /// Run the gate, the issuer and the desk.
     Serve(serve::Command),
+    /// Run a gate beside or far from its desk: no database, no private key, no password hash.
+    Gate(gate::Command),
+    /// What a gate elsewhere proves itself by.
+    #[command(subcommand)]
+    GateKey(gate_key::Command),
     /// Stand before your own API and trust your own issuer: judge, record, refuse nothing.
     Try(try_command::Command),
     /// Log in through the browser and print the token.
@@ -136,6 +143,8 @@ async fn run(global: Global, command: Command) -> Result<(), Failure> {
         Command::Quickstart(command) => command.run(&global).await,
         Command::Init(command) => command.run(&global).await,
         Command::Serve(command) => command.run(&global).await,
+        Command::Gate(command) => command.run(&global).await,
+        Command::GateKey(command) => command.run(&global).await,
         Command::Try(command) => command.run(&global).await,
         Command::Login(command) => command.run(&global).await,
         Command::App(command) => command.run(&global).await,

@@ -68,7 +68,7 @@ pub async fn operator(folder: &DataFolder, need: Need) -> Result<Arc<Operator>, 
     };
     let issuer_url = url(&config.file.issuer.url, server.issuer.port());
     let default_audience = url(&server.url, server.gate.port());
-    let propagation: Arc<dyn Propagation> = LeaseBarrier::new(system.clone());
+    let propagation: Arc<dyn Propagation> = LeaseBarrier::new(system.clone(), folder.gates().exists());
     let hasher: Arc<dyn Hasher> = Arc::new(Argon2Pool::start(1, rng.clone()).map_err(Failure::plain)?);
     let on_demand = Arc::new(OnDemand {
         urls: Urls {

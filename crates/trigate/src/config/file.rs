@@ -45,6 +45,9 @@ pub struct File {
     pub forward_auth: Option<super::forward_auth::ForwardAuth>,
     pub limits: Limits,
     pub dpop: Dpop,
+    /// A gate that runs elsewhere (`trigate gate`): its desk, its key, its files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<super::Gate>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

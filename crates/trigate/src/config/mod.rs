@@ -4,6 +4,8 @@
 mod check;
 mod file;
 mod forward_auth;
+mod gate;
+mod gates;
 mod issuers;
 mod mtls;
 mod place;
@@ -19,6 +21,8 @@ pub use file::{
     Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Route, Server, TrustedIssuer, WithoutLease, Words,
 };
 pub use forward_auth::ForwardAuth;
+pub use gate::{Gate, gate_key_from_environment, load_gate};
+pub use gates::gate_rules;
 pub use issuers::{AskIssuer, ID_TOKENS, LogoutEnds, Preset, SignalStream, TakeLogout, key_source, read_secret};
 pub use mtls::{Authorities, Mtls, Usage, is_url};
 pub use proof::{Dpop, beside};
@@ -44,12 +48,19 @@ pub enum ConfigError {
     Unreadable(PathBuf, std::io::Error),
     #[error("{0}")]
     Refused(Report),
+    #[error(
+        "`{0}` has [gate]: it is the configuration of a gate that runs elsewhere\n  help: `trigate gate --config {0}`"
+    )]
+    OfAGate(PathBuf),
 }
 
 /// Reads, checks and applies the environment. Nothing unsafe comes back.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
     let mut config = parse(path, &text)?;
+    if config.file.gate.is_some() {
+        return Err(ConfigError::OfAGate(path.to_owned()));
+    }
     if let Some(store) = environment("TRIGATE_STORE") {
         config.file.server.store = store;
     }

@@ -107,7 +107,7 @@ pub fn issuer_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, S
     Ok(rules)
 }
 
-fn base(config: &Config, epoch: u64) -> Rules {
+pub(super) fn base(config: &Config, epoch: u64) -> Rules {
     let server = &config.file.server;
     let plans = config.file.plans.iter().filter_map(|(name, limit)| {
         let limit = limit.parse().ok()?;
@@ -222,7 +222,7 @@ fn machine_rule(machine: &file::Machine) -> Result<MachineRule, String> {
     })
 }
 
-fn scope_set<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<ScopeSet, String> {
+pub(super) fn scope_set<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<ScopeSet, String> {
     words.into_iter().map(|word| Scope::parse(word).map_err(|error| format!("`{word}`: {error}"))).collect()
 }
 

@@ -5,17 +5,19 @@ use async_trait::async_trait;
 use std::{sync::Arc, time::Duration};
 use trigate_core::{
     change::Position,
-    port::{Propagation, PropagationError, SystemStore},
+    port::{LEASE_LIFE_MS, Propagation, PropagationError, SystemStore},
 };
 
 /// Asks the store which gates hold a lease, until each has applied the position or has lost its lease.
 pub struct LeaseBarrier {
     system: Arc<dyn SystemStore>,
+    /// A server that has just ended may have given out leases that nobody else knows of.
+    blind: bool,
 }
 
 impl LeaseBarrier {
-    pub fn new(system: Arc<dyn SystemStore>) -> Arc<Self> {
-        Arc::new(Self { system })
+    pub fn new(system: Arc<dyn SystemStore>, blind: bool) -> Arc<Self> {
+        Arc::new(Self { system, blind })
     }
 }
 
@@ -26,6 +28,9 @@ const ROUNDS: u32 = 400;
 #[async_trait]
 impl Propagation for LeaseBarrier {
     async fn everywhere(&self, position: Position) -> Result<(), PropagationError> {
+        if self.blind {
+            tokio::time::sleep(Duration::from_millis(LEASE_LIFE_MS)).await;
+        }
         let mut behind = Vec::new();
         for _ in 0..ROUNDS {
             let holders =

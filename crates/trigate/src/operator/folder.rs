@@ -51,6 +51,11 @@ impl DataFolder {
         self.root.join("audit")
     }
 
+    /// There since gates elsewhere took leases.
+    pub fn gates(&self) -> PathBuf {
+        self.root.join("gates")
+    }
+
     pub fn operator(&self) -> PathBuf {
         self.root.join("operator.json")
     }

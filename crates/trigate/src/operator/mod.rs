@@ -12,6 +12,7 @@ pub mod client;
 mod error;
 pub mod explain;
 pub mod folder;
+pub mod gate;
 pub mod key;
 pub mod keys;
 pub mod revoke;

@@ -56,7 +56,7 @@ async fn desk(seed: u64) -> Desk {
     let operator = Operator::new(OperatorParts {
         store: store.tenant(&tenant),
         system: store.system(),
-        propagation: LeaseBarrier::new(store.system()),
+        propagation: LeaseBarrier::new(store.system(), false),
         clock,
         rng: Arc::new(SeededRng::new(seed)),
         hasher: Arc::new(QuickHasher),

@@ -4,6 +4,7 @@
 use super::road::gates_request;
 use crate::{
     edge::{Connection, Handler, Recorder, head},
+    gate_api::GateCaller,
     metrics::Metrics,
 };
 use arc_swap::ArcSwap;
@@ -14,7 +15,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tower::ServiceExt as _;
 use trigate_core::audit::Outcome;
-use trigate_gates::{Gates, Refusal, Rules};
+use trigate_gates::{Gates, Refusal, RouteKind, Rules};
 
 /// Which paths of a listener need a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,20 @@ impl Guarded {
     }
 }
 
+/// Verbs on the same listener that judge by rules of their own: no plan and no address limit slows a gate.
+pub struct SideDoor {
+    /// Every path below is theirs.
+    pub prefix: &'static str,
+    pub gates: Arc<Gates>,
+    pub rules: Arc<ArcSwap<Rules>>,
+}
+
 /// A listener whose answers are our own.
 pub struct Inside {
     pub gates: Arc<Gates>,
     pub rules: Arc<ArcSwap<Rules>>,
     pub guarded: Guarded,
+    pub side: Option<SideDoor>,
     /// For requests that the gates let in: with a `Caller` among the extensions.
     pub closed: Router,
     /// For the rest: with a `Peer`.
@@ -63,16 +73,17 @@ impl Handler for Inside {
                 return own(bad.status);
             }
         };
-        let rules = self.rules.load_full();
+        let (gates, rules) = self.judges(head.uri.path());
         let mut extra = http::HeaderMap::new();
-        let mut caller = None;
+        let (mut caller, mut gate) = (None, None);
         let guarded = self.guarded.guards(head.uri.path());
         if guarded {
-            match self.gates.admit(&rules, gates_request(&rules, &head, (&host, port), &connection, None)).await {
+            match gates.admit(&rules, gates_request(&rules, &head, (&host, port), &connection, None)).await {
                 Ok(permit) => {
                     self.metrics.passage(&permit.route().name, Outcome::Allowed, None);
                     extra = permit.limit_headers();
                     caller = permit.caller();
+                    gate = gate_caller(&permit);
                 }
                 Err(refusal) => return self.refuse(&refusal),
             }
@@ -82,6 +93,9 @@ impl Handler for Inside {
         request.extensions_mut().insert(trigate_issuer::Peer(peer));
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
+        }
+        if let Some(gate) = gate {
+            request.extensions_mut().insert(gate);
         }
         let router = if guarded { self.closed.clone() } else { self.open.clone() };
         // A task of its own: a client that goes away does not stop a change half-way.
@@ -96,7 +110,20 @@ impl Handler for Inside {
     }
 }
 
+/// The key of a gate that asks what gates may ask.
+fn gate_caller(permit: &trigate_gates::Permit) -> Option<GateCaller> {
+    let key = permit.facts().key.clone().filter(|_| permit.route().kind == RouteKind::GateApi)?;
+    Some(GateCaller { key, address: permit.client_address(), request: permit.request_id().clone() })
+}
+
 impl Inside {
+    fn judges(&self, path: &str) -> (&Gates, Arc<Rules>) {
+        match &self.side {
+            Some(side) if path.starts_with(side.prefix) => (&side.gates, side.rules.load_full()),
+            _ => (&self.gates, self.rules.load_full()),
+        }
+    }
+
     fn refuse(&self, refusal: &Refusal) -> Response<Body> {
         self.metrics.passage("desk", Outcome::Refused, Some(refusal.reason().code()));
         let mut response = Response::new(Body::from(refusal.body().to_vec()));

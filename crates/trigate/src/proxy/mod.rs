@@ -18,7 +18,7 @@ mod upstream;
 pub use body::{Answer, PaceRule};
 pub use explain::explain;
 pub use forward_auth::ForwardAuth;
-pub use inside::{Guarded, Inside};
+pub use inside::{Guarded, Inside, SideDoor};
 pub use road::{Extras, NoExtras, Road, RoadConfig, RoadParts};
 pub use upstream::{
     Ejection, HealthRule, Pool, TlsSettings, Upstream, UpstreamBounds, UpstreamUrl, carry_over, check_health,

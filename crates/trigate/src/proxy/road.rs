@@ -139,7 +139,7 @@ impl Handler for Road {
             }
             RouteKind::Whoami => self.whoami(&head, &permit, started),
             RouteKind::Internal => self.internal(&permit, started).await,
-            RouteKind::Userinfo | RouteKind::AdminApi => {
+            RouteKind::Userinfo | RouteKind::AdminApi | RouteKind::GateApi => {
                 Problem::NotFound.answer(Some(permit.request_id()), is_http1(&head))
             }
         }

@@ -1,6 +1,5 @@
 //! When has a change reached every gate? Behind the answer to every revocation.
 
-use super::feed::LEASE_LIFE_MS;
 use async_trait::async_trait;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -9,7 +8,7 @@ use tokio::{
 };
 use trigate_core::{
     Position,
-    port::{Clock, Propagation, PropagationError, SystemStore},
+    port::{Clock, LEASE_LIFE_MS, Monotonic, Propagation, PropagationError, SystemStore},
 };
 use trigate_gates::Known;
 
@@ -21,8 +20,20 @@ pub struct Barrier {
     pub node: String,
     pub applied: watch::Receiver<Position>,
     pub bell: Arc<Notify>,
-    /// Other nodes share the store.
-    pub shared: bool,
+    /// Rung when a gate elsewhere has applied something.
+    pub acknowledged: Arc<Acknowledged>,
+    /// Until then a gate may hold a lease of which this process cannot know: the one before it gave it out.
+    pub blind_until: Monotonic,
+}
+
+/// A gate elsewhere has applied something, or has given its lease back.
+#[derive(Debug, Default)]
+pub struct Acknowledged(Notify);
+
+impl Acknowledged {
+    pub fn ring(&self) {
+        self.0.notify_waiters();
+    }
 }
 
 const ASK_AGAIN: Duration = Duration::from_millis(10);
@@ -34,7 +45,7 @@ impl Propagation for Barrier {
         let longest = Duration::from_millis(LEASE_LIFE_MS + 1_000);
         let all = async {
             self.here(position).await;
-            if self.shared { self.elsewhere(position).await } else { Ok(()) }
+            self.elsewhere(position).await
         };
         match timeout(longest, all).await {
             Ok(outcome) => outcome,
@@ -60,7 +71,12 @@ impl Barrier {
     }
 
     async fn elsewhere(&self, position: Position) -> Result<(), PropagationError> {
+        let blind_us = self.blind_until.0.saturating_sub(self.clock.monotonic().0);
+        sleep(Duration::from_micros(blind_us)).await;
         loop {
+            // Listening begins before the look, so that no ring is missed in between.
+            let mut ring = std::pin::pin!(self.acknowledged.0.notified());
+            ring.as_mut().enable();
             let holders =
                 self.system.holders().await.map_err(|error| PropagationError::Unconfirmed(error.to_string()))?;
             let behind = holders
@@ -69,7 +85,7 @@ impl Barrier {
             if !behind {
                 return Ok(());
             }
-            sleep(ASK_AGAIN).await;
+            let _ = timeout(ASK_AGAIN, ring).await;
         }
     }
 }
@@ -77,11 +93,7 @@ impl Barrier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trigate_core::{
-        Timestamp,
-        id::TenantId,
-        port::{Monotonic, testing::StoppedClock},
-    };
+    use trigate_core::{Timestamp, id::TenantId, port::testing::StoppedClock};
 
     /// The lease had run out; its renewal read the feed's head just before the revocation.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +111,8 @@ mod tests {
             node: "n".to_owned(),
             applied,
             bell: Arc::default(),
-            shared: false,
+            acknowledged: Arc::default(),
+            blind_until: Monotonic(0),
         };
         barrier.everywhere(Position(1)).await.unwrap();
         known.hold_lease(Monotonic(u64::MAX));

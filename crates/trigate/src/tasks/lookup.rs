@@ -32,6 +32,27 @@ impl Lookup for DeskLookup {
     }
 }
 
+/// A desk elsewhere, asked on the ordinary runtime: its connections outlive the cores that ask.
+pub struct FarLookup {
+    pub desk: Handle,
+    pub inner: Arc<dyn Lookup>,
+}
+
+#[async_trait]
+impl Lookup for FarLookup {
+    async fn find_opaque_token(&self, digest: Digest) -> Result<Option<TokenFacts>, LookupError> {
+        let inner = Arc::clone(&self.inner);
+        let asked = self.desk.spawn(async move { inner.find_opaque_token(digest).await });
+        asked.await.map_err(|error| LookupError(error.to_string()))?
+    }
+
+    async fn introspect(&self, facts: TokenFacts) -> Result<Option<TokenFacts>, LookupError> {
+        let inner = Arc::clone(&self.inner);
+        let asked = self.desk.spawn(async move { inner.introspect(facts).await });
+        asked.await.map_err(|error| LookupError(error.to_string()))?
+    }
+}
+
 /// Outbound calls of the gates, on the desk's runtime.
 pub struct DeskFetch {
     pub desk: Handle,

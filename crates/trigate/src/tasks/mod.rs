@@ -10,9 +10,9 @@ mod trust;
 mod upkeep;
 
 pub use audit_index::{ExposedKeys, Indexer, index_audit};
-pub use barrier::Barrier;
-pub use feed::{Follower, LEASE_LIFE_MS};
-pub use lookup::{DeskFetch, DeskLookup};
+pub use barrier::{Acknowledged, Barrier};
+pub use feed::Keeper;
+pub use lookup::{DeskFetch, DeskLookup, FarLookup};
 pub use trust::{ListFetcher, fetch_lists};
 pub use upkeep::{refresh_issuers, rotate_keys, sweep};
 

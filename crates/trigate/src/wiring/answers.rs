@@ -103,6 +103,9 @@ pub(super) fn health(health: Health) -> Router {
                 let health = health.clone();
                 async move {
                     health.metrics.audit_next.store(health.audit.head().length, Ordering::Relaxed);
+                    health.metrics.feed_position.store(health.known.position().0, Ordering::Relaxed);
+                    let remaining = health.known.lease_remaining_ms(health.clock.monotonic());
+                    health.metrics.lease_remaining_ms.store(remaining, Ordering::Relaxed);
                     ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], health.metrics.render())
                 }
             }),

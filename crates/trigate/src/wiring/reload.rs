@@ -13,18 +13,19 @@ use crate::{
 use arc_swap::ArcSwap;
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
-use trigate_core::jose::MAX_JWKS_BYTES;
+use trigate_core::{desk::Welcome, jose::MAX_JWKS_BYTES};
 use trigate_gates::{Issuers, KeySource};
 
 /// What a reload changes, and how it is made anew.
 pub(super) struct Reload {
+    loader: Loader,
     pub(super) config: Mutex<Config>,
     pub(super) urls: Urls,
     pub(super) epoch: AtomicU64,
@@ -33,6 +34,7 @@ pub(super) struct Reload {
     pub(super) desk_rules: Arc<ArcSwap<trigate_gates::Rules>>,
     pub(super) issuer_rules: Arc<ArcSwap<trigate_gates::Rules>>,
     pub(super) signals: Arc<ArcSwap<signals::Settings>>,
+    pub(super) gate_rules: Arc<ArcSwap<trigate_gates::Rules>>,
     /// Of the mTLS listener.
     pub(super) tls: Option<tls::Current>,
     /// Of the gate's own listener, where it has certificates.
@@ -40,8 +42,11 @@ pub(super) struct Reload {
     pub(super) trust: Arc<Trust>,
 }
 
+/// How the file is read again.
+pub(super) type Loader = Box<dyn Fn(&Path) -> Result<Config, String> + Send + Sync>;
+
 impl Reload {
-    pub(super) fn first(config: Config, urls: Urls, issuers: Arc<Issuers>) -> Result<Self, StartError> {
+    pub(super) fn first(config: Config, urls: Urls, issuers: Arc<Issuers>, loader: Loader) -> Result<Self, StartError> {
         let road = road_config(&config, &urls, 1, &HashMap::new()).map_err(StartError)?;
         let signals = signals::Settings::of(&config).map_err(StartError)?;
         load_issuers(&issuers, &road.rules, &signals.keys).map_err(StartError)?;
@@ -49,10 +54,12 @@ impl Reload {
         let issuer = config::issuer_rules(&config, &urls, 1).map_err(StartError)?;
         let trust = Arc::new(Trust::default());
         trust.put(trust.prepare(&config).map_err(StartError::of)?);
+        let gates = config::gate_rules(&config, 1).map_err(StartError)?;
         let shared = |tls| Arc::new(ArcSwap::from_pointee(tls));
         let tls = load_tls(&config, &trust).map_err(StartError)?.map(shared);
         let gate_tls = load_gate_tls(&config).map_err(StartError)?.map(shared);
         Ok(Self {
+            loader,
             config: Mutex::new(config),
             urls,
             epoch: AtomicU64::new(1),
@@ -61,16 +68,28 @@ impl Reload {
             desk_rules: Arc::new(ArcSwap::from_pointee(desk)),
             issuer_rules: Arc::new(ArcSwap::from_pointee(issuer)),
             signals: Arc::new(ArcSwap::from_pointee(signals)),
+            gate_rules: Arc::new(ArcSwap::from_pointee(gates)),
             tls,
             gate_tls,
             trust,
         })
     }
 
+    /// What a gate elsewhere must know of this desk.
+    pub(super) fn welcome(&self) -> Welcome {
+        let rules = Arc::clone(&self.road.load().rules);
+        Welcome {
+            tenant: rules.tenant.clone(),
+            issuer: self.urls.issuer.clone(),
+            audiences: rules.our_issuer().map(|issuer| issuer.audiences.clone()).unwrap_or_default(),
+            plans: rules.plans.iter().map(|(name, plan)| (name.clone(), plan.limit.to_string())).collect(),
+        }
+    }
+
     /// Reads the file again, and all files that it names.
     pub(super) fn again(&self) -> Result<(), String> {
         let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = config::load(&current.path).map_err(|error| error.to_string())?;
+        let config = (self.loader)(&current.path)?;
         self.take(&mut current, config)
     }
 
@@ -100,6 +119,7 @@ impl Reload {
         let issuer = config::issuer_rules(&config, &self.urls, epoch)?;
         let tls = load_tls(&config, &self.trust)?;
         let trust = self.trust.prepare(&config).map_err(|error| error.to_string())?;
+        let gates = config::gate_rules(&config, epoch)?;
         let gate_tls = load_gate_tls(&config)?;
         if gate_tls.is_some() != self.gate_tls.is_some() {
             return Err("the gate's listener begins or ends to speak TLS: that needs a restart".to_owned());
@@ -117,6 +137,7 @@ impl Reload {
         self.road.store(Arc::new(road));
         self.desk_rules.store(Arc::new(desk));
         self.issuer_rules.store(Arc::new(issuer));
+        self.gate_rules.store(Arc::new(gates));
         if let (Some(current), Some(new)) = (&self.tls, tls) {
             current.store(Arc::new(new));
         }

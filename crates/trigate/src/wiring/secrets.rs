@@ -36,14 +36,14 @@ pub fn load_master_key(config: &Config, rng: Arc<dyn Rng>) -> Result<Arc<MasterK
     MasterKey::from_text(&text, rng).map(Arc::new).map_err(StartError::of)
 }
 
-/// SECURITY: a master key that others can read protects nothing.
-fn check_private(path: &std::path::Path) -> Result<(), StartError> {
+/// SECURITY: a key that others can read protects nothing.
+pub fn check_private(path: &std::path::Path) -> Result<(), StartError> {
     #[cfg(unix)]
     if let Ok(metadata) = std::fs::metadata(path) {
         use std::os::unix::fs::PermissionsExt as _;
         if metadata.permissions().mode() & 0o077 != 0 {
             return Err(StartError(format!(
-                "the master key `{0}` can be read by others\n  help: chmod 600 {0}",
+                "the key `{0}` can be read by others\n  help: chmod 600 {0}",
                 path.display()
             )));
         }

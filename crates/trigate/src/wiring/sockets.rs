@@ -5,9 +5,10 @@ use crate::{
     admin_api,
     config::{Config, Urls},
     edge::{self, Bounds, Core, Mode, Recorder, listen, tls},
+    gate_api::{self, GateDoor},
     metrics::Metrics,
     operator::Operator,
-    proxy::{ForwardAuth, Guarded, Inside, Pool, Road, RoadParts},
+    proxy::{ForwardAuth, Guarded, Inside, Pool, Road, RoadParts, SideDoor},
     tasks,
 };
 use arc_swap::ArcSwap;
@@ -27,6 +28,10 @@ pub(super) struct InsideParts {
     pub(super) issuer: Arc<Issuer>,
     pub(super) operator: Arc<Operator>,
     pub(super) receiver: Arc<crate::signals::Receiver>,
+    /// What gates elsewhere ask, and the gates before it.
+    pub(super) gate_door: Arc<GateDoor>,
+    pub(super) gate_gates: Arc<Gates>,
+    pub(super) gate_rules: Arc<ArcSwap<trigate_gates::Rules>>,
     pub(super) health: Router,
     pub(super) desk: Handle,
 }
@@ -70,6 +75,14 @@ impl Sockets {
         })
     }
 
+    /// The road's alone; the probes stand where the desk would.
+    pub(super) fn bind_gate(config: &Config, health: SocketAddr) -> Result<Self, StartError> {
+        let mut config = config.clone();
+        config.file.server.desk = health;
+        config.file.server.issuer = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::bind(&config)
+    }
+
     pub(super) fn addresses(&self) -> [SocketAddr; 3] {
         [self.gate.address, self.issuer.address, self.desk.address]
     }
@@ -97,9 +110,44 @@ impl Sockets {
         inside: InsideParts,
         stop: &tasks::Stop,
     ) -> Result<Threads, StartError> {
-        let bounds = Bounds::of(&config.file.limits, self.cores);
         let mtls = self.mtls.as_ref().map(|listening| listening.address);
         let forward_auth = self.forward_auth.as_ref().map(|listening| listening.address);
+        let (issuer, desk) = (self.issuer, self.desk);
+        let ports = Ports { gate: self.gate, mtls: self.mtls, forward_auth: self.forward_auth, cores: self.cores };
+        let mut handles = ports.serve(config, reload, &road, stop)?;
+        let recorder = Recorders {
+            audit: road.audit,
+            clock: road.clock,
+            node: config.file.server.node().to_owned(),
+            metrics: road.metrics,
+        };
+        let (issuer, desk) = (issuer.sockets, desk.sockets);
+        let (bounds, stop) = (Bounds::of(&config.file.limits, 1), stop.clone());
+        let thread = std::thread::Builder::new().name("desk-io".into());
+        let handle = thread.spawn(move || on_core(serve_inside(inside, issuer, desk, recorder, bounds, stop)));
+        handles.push(handle.map_err(StartError::of)?);
+        Ok(Threads { handles, mtls, forward_auth })
+    }
+}
+
+/// The road's listeners.
+pub(super) struct Ports {
+    pub(super) gate: listen::Listening,
+    pub(super) mtls: Option<listen::Listening>,
+    pub(super) forward_auth: Option<listen::Listening>,
+    pub(super) cores: usize,
+}
+
+impl Ports {
+    /// The road on each core.
+    pub(super) fn serve(
+        self,
+        config: &Config,
+        reload: &Reload,
+        road: &RoadParts,
+        stop: &tasks::Stop,
+    ) -> Result<Vec<JoinHandle<()>>, StartError> {
+        let bounds = Bounds::of(&config.file.limits, self.cores);
         let mut asked = self.forward_auth.map(|listening| listening.sockets).unwrap_or_default().into_iter();
         let mut secure = self.mtls.map(|listening| listening.sockets).unwrap_or_default().into_iter();
         let mut handles = Vec::new();
@@ -112,18 +160,7 @@ impl Sockets {
             let handle = thread.spawn(move || on_core(serve_road(road, listeners, bounds, stop)));
             handles.push(handle.map_err(StartError::of)?);
         }
-        let recorder = Recorders {
-            audit: road.audit,
-            clock: road.clock,
-            node: config.file.server.node().to_owned(),
-            metrics: road.metrics,
-        };
-        let (issuer, desk) = (self.issuer.sockets, self.desk.sockets);
-        let (bounds, stop) = (Bounds::of(&config.file.limits, 1), stop.clone());
-        let thread = std::thread::Builder::new().name("desk-io".into());
-        let handle = thread.spawn(move || on_core(serve_inside(inside, issuer, desk, recorder, bounds, stop)));
-        handles.push(handle.map_err(StartError::of)?);
-        Ok(Threads { handles, mtls, forward_auth })
+        Ok(handles)
     }
 }
 
@@ -208,26 +245,27 @@ async fn serve_inside(
     bounds: Arc<Bounds>,
     stop: tasks::Stop,
 ) {
-    let issuer_routes =
-        trigate_issuer::router(Arc::clone(&parts.issuer)).merge(crate::signals::router(Arc::clone(&parts.receiver)));
-    let issuer_side = inside(
-        &parts,
-        &parts.issuer_rules,
-        Guarded::Only(&["/oauth/userinfo"]),
-        userinfo(&parts.issuer),
-        issuer_routes,
-        recorders.of("issuer"),
-        &recorders,
-    );
-    let desk_side = inside(
-        &parts,
-        &parts.desk_rules,
-        Guarded::AllBut(&["/healthz", "/readyz", "/metrics"]),
-        admin_api::router(Arc::clone(&parts.operator)),
-        parts.health.clone(),
-        recorders.of("desk"),
-        &recorders,
-    );
+    let userinfo = Doors {
+        guarded: Guarded::Only(&["/oauth/userinfo"]),
+        side: None,
+        closed: userinfo(&parts.issuer),
+        open: trigate_issuer::router(Arc::clone(&parts.issuer))
+            .merge(crate::signals::router(Arc::clone(&parts.receiver))),
+    };
+    let issuer_side = inside(&parts, &parts.issuer_rules, userinfo, recorders.of("issuer"), &recorders);
+    let verbs = admin_api::router(Arc::clone(&parts.operator)).merge(gate_api::router(Arc::clone(&parts.gate_door)));
+    let side = SideDoor {
+        prefix: trigate_core::desk::PREFIX,
+        gates: Arc::clone(&parts.gate_gates),
+        rules: Arc::clone(&parts.gate_rules),
+    };
+    let operators = Doors {
+        guarded: Guarded::AllBut(&["/healthz", "/readyz", "/metrics"]),
+        side: Some(side),
+        closed: verbs,
+        open: parts.health.clone(),
+    };
+    let desk_side = inside(&parts, &parts.desk_rules, operators, recorders.of("desk"), &recorders);
     let serve = |sockets: Vec<std::net::TcpListener>, handler: Rc<Inside>| {
         let (bounds, stop) = (Arc::clone(&bounds), stop.clone());
         async move {
@@ -247,21 +285,28 @@ async fn serve_inside(
     tokio::join!(serve(issuer, issuer_side), serve(desk, desk_side));
 }
 
+/// What a listener of our own answers, and to whom.
+struct Doors {
+    guarded: Guarded,
+    side: Option<SideDoor>,
+    closed: Router,
+    open: Router,
+}
+
 fn inside(
     parts: &InsideParts,
     rules: &Arc<ArcSwap<trigate_gates::Rules>>,
-    guarded: Guarded,
-    closed: Router,
-    open: Router,
+    doors: Doors,
     recorder: Rc<Recorder>,
     recorders: &Recorders,
 ) -> Rc<Inside> {
     Rc::new(Inside {
         gates: Arc::clone(&parts.gates),
         rules: Arc::clone(rules),
-        guarded,
-        closed,
-        open,
+        guarded: doors.guarded,
+        side: doors.side,
+        closed: doors.closed,
+        open: doors.open,
         desk: parts.desk.clone(),
         recorder,
         metrics: Arc::clone(&recorders.metrics),

@@ -26,6 +26,7 @@ mod mtls_trust;
 mod postgres;
 mod proxy_tls;
 mod proxy_upstreams;
+mod remote;
 mod revocation;
 mod secrets;
 mod server;

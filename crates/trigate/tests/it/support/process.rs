@@ -63,6 +63,19 @@ impl Process {
         process
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGSTOP: it is there, and does nothing.
+    pub fn pause(&self) {
+        signal(self.child.id(), "-STOP");
+    }
+
+    pub fn go_on(&self) {
+        signal(self.child.id(), "-CONT");
+    }
+
     pub fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -76,6 +89,77 @@ impl Process {
     /// SIGTERM, and waits for the end.
     pub fn end(mut self) {
         Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn signal(process: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+}
+
+/// Gives a gate's listeners ports that are free now.
+pub fn fix_gate_ports(folder: &Path) {
+    let held: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let path = folder.join("gate.toml");
+    let mut text = fs::read_to_string(&path).unwrap();
+    for (name, listener) in ["gate", "health"].iter().zip(&held) {
+        let address = listener.local_addr().unwrap();
+        text = text.replacen(&format!("{name} = \"127.0.0.1:0\""), &format!("{name} = \"{address}\""), 1);
+    }
+    fs::write(path, text).unwrap();
+}
+
+/// `trigate gate` as a process of its own.
+pub struct GateProcess {
+    child: Child,
+    pub gate: Wire,
+    pub health: Wire,
+    log: PathBuf,
+}
+
+impl GateProcess {
+    /// Starts it with the ports of its `gate.toml`, and waits until it listens.
+    pub async fn start(folder: &Path, desk: &str) -> Self {
+        let text = fs::read_to_string(folder.join("gate.toml")).unwrap();
+        let address = |name: &str| {
+            let from = text.find(&format!("\n{name} = \"")).unwrap() + name.len() + 5;
+            text[from..].split('"').next().unwrap().parse::<SocketAddr>().unwrap()
+        };
+        let (gate, health) = (address("gate"), address("health"));
+        let log = folder.join("gate.log");
+        let output = File::options().create(true).append(true).open(&log).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_trigate"))
+            .args(["gate", "--desk", desk, "--config"])
+            .arg(folder.join("gate.toml"))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let mut process = Self { child, gate: Wire(gate), health: Wire(health), log };
+        let started = Instant::now();
+        while std::net::TcpStream::connect(gate).is_err() || std::net::TcpStream::connect(health).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(30), "it does not come up: {}", process.said());
+            assert!(process.child.try_wait().unwrap().is_none(), "it ended: {}", process.said());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The sockets are bound before the desk is asked.
+        while process.health.send("GET", "/healthz", &[], b"").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        process
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn end(mut self) {
+        signal(self.child.id(), "-TERM");
         self.child.wait().unwrap();
     }
 }

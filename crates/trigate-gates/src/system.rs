@@ -44,7 +44,7 @@ impl Rng for SystemRng {
     fn fill(&self, bytes: &mut [u8]) {
         // SECURITY: predictable keys are worse than none. A system without randomness cannot run Trigate.
         if self.0.fill(bytes).is_err() {
-            tracing::error!("the operating system gives no randomness: stopping");
+            eprintln!("the operating system gives no randomness: stopping");
             std::process::abort();
         }
     }
