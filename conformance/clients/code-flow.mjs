@@ -1,5 +1,5 @@
 // The authorization code flow as npm `openid-client` drives it, a person's part played in headless Chromium on the
-// real pages. node code-flow.mjs '{"issuer","client_id","email","password","scope","resource","screenshots"?}'
+// real pages. node code-flow.mjs '{"issuer","client_id","email","password","scope","resource","screenshots"?,"dpop"?,"api"?}'
 import { chromium } from 'playwright-core';
 import * as client from 'openid-client';
 import http from 'node:http';
@@ -19,6 +19,8 @@ const server = http.createServer((request, response) => {
 await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
 const redirect_uri = `http://127.0.0.1:${server.address().port}/callback`;
 
+// Bound to a key (RFC 9449) where the input says so; the library follows the servers' nonces by itself.
+const options = input.dpop ? { DPoP: client.getDPoPHandle(config, await client.randomDPoPKeyPair('ES256')) } : undefined;
 const verifier = client.randomPKCECodeVerifier();
 const state = client.randomState();
 const nonce = client.randomNonce();
@@ -26,6 +28,7 @@ const parameters = {
   redirect_uri, scope: input.scope, state, nonce,
   code_challenge: await client.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256',
 };
+if (options) parameters.dpop_jkt = await options.DPoP.calculateThumbprint();
 if (input.resource) parameters.resource = input.resource;
 
 const browser = await chromium.launch({
@@ -54,12 +57,15 @@ try {
   const callback = new URL(await answer, redirect_uri);
   const tokens = await client.authorizationCodeGrant(config, callback, {
     pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true,
-  });
-  const userinfo = await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub);
+  }, undefined, options);
+  const userinfo = await client.fetchUserInfo(config, tokens.access_token, tokens.claims().sub, options);
   let refreshed;
-  if (tokens.refresh_token) refreshed = await client.refreshTokenGrant(config, tokens.refresh_token);
+  if (tokens.refresh_token) refreshed = await client.refreshTokenGrant(config, tokens.refresh_token, undefined, options);
+  const access = refreshed?.access_token ?? tokens.access_token;
+  const api = input.api && await client.fetchProtectedResource(
+    config, access, new URL(input.api), 'GET', undefined, undefined, options);
   console.log(JSON.stringify({
-    access_token: refreshed?.access_token ?? tokens.access_token, refresh_token: refreshed?.refresh_token,
+    access_token: access, token_type: tokens.token_type, api: api?.status, refresh_token: refreshed?.refresh_token,
     id_claims: tokens.claims(), userinfo, foreign_requests: foreign, scope: tokens.scope,
   }));
 } finally {

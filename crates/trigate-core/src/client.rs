@@ -46,6 +46,9 @@ pub struct Client {
     pub pkce: Pkce,
     /// `false` only for first-party clients: no consent page.
     pub asks_consent: bool,
+    /// RFC 9449 §5.2: without a proof it gets no token.
+    #[serde(default)]
+    pub dpop_bound_access_tokens: bool,
     pub state: State,
     pub created_at: Timestamp,
     pub born: Position,

@@ -6,6 +6,7 @@ use crate::{
     credential::Digest,
     id::{AppId, ClientId, GrantId, SessionId, UserId},
     oauth::ScopeSet,
+    proof::Confirmation,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,12 @@ pub struct Grant {
     /// Audiences of its access tokens (RFC 8707).
     pub resources: Vec<String>,
     pub nonce: Option<String>,
+    /// The key that must redeem the code. // RFC 9449 §10
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpop_jkt: Option<String>,
+    /// The key to which a public client's refresh tokens are bound. // RFC 9449 §5
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Box<Confirmation>>,
     pub authenticated_at: Timestamp,
     pub amr: Vec<String>,
     pub acr: String,

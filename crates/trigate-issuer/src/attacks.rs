@@ -87,10 +87,14 @@
 //! a client revokes its own tokens alone; 200 is answered when it is so at every gate, 503 otherwise.
 //! *Shown by* `o18_…`, `o19_…`, `o20_…`.
 //!
+//! # Stolen tokens and stolen proofs (§4.10.1, RFC 9449 §11)
+//! *Here:* a token asked for with a DPoP proof is bound to its key, so are a public client's refresh tokens and, with
+//! `dpop_jkt`, the code; a proof is taken once, at whichever node it comes. *Shown by* `o28_…`, `o29_…`, `rfc9449_…`.
+//!
 //! # What is not stopped here
 //! - A client's own page can be opened in a look-alike browser window: people must read the address bar (the login page
 //!   tells them to). Passkeys will.
 //! - Anyone can make an account wait by guessing at it (ten tries a quarter of an hour). Known devices are not excepted.
 //! - A native app's loopback or scheme redirect can be claimed by another app on the device (RFC 8252 §8.6); PKCE keeps the
 //!   code worthless, but a remembered consent is not asked again.
-//! - Bearer tokens that are stolen work until they expire or are revoked: binding (DPoP, mutual TLS) is not there yet.
+//! - Bearer tokens that are stolen work until they expire or are revoked: clients that can should use DPoP.

@@ -1,6 +1,6 @@
 //! What may an operator choose about the issuer? Every default is the safe one; [`IssuerConfig::check`] refuses what is not.
 
-use trigate_core::{jose::Algorithm, port::AttemptRules};
+use trigate_core::{jose::Algorithm, port::AttemptRules, proof::DEFAULT_ALGORITHMS};
 use url::{Host, Url};
 
 /// Seconds that anybody may keep the metadata and the key set.
@@ -47,6 +47,10 @@ pub struct IssuerConfig {
     pub scopes: Vec<ScopeDescription>,
     /// Audience of access tokens where neither request nor client names one.
     pub default_audience: String,
+    /// What DPoP proofs may be signed with.
+    pub dpop_algorithms: Vec<Algorithm>,
+    /// DPoP proofs at the token endpoint must carry a nonce of ours.
+    pub dpop_nonce: bool,
 }
 
 impl Default for IssuerConfig {
@@ -75,6 +79,8 @@ impl Default for IssuerConfig {
                 scope("offline_access", "stay connected when you are not there"),
             ],
             default_audience: "http://localhost:8080".into(),
+            dpop_algorithms: DEFAULT_ALGORITHMS.to_vec(),
+            dpop_nonce: false,
         }
     }
 }

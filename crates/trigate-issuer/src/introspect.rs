@@ -25,6 +25,7 @@ use trigate_core::{
     identity::{Identity, TokenFacts},
     oauth::ErrorCode,
     port::StoreError,
+    proof::Confirmation,
     user::Grant,
 };
 
@@ -91,6 +92,9 @@ struct Active<'a> {
     acr: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     auth_time: Option<i64>,
+    /// RFC 9449 §6.2, RFC 8705 §3.2
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<&'a Confirmation>,
 }
 
 /// A token of ours of either kind.
@@ -168,7 +172,7 @@ fn refresh_facts(issuer: &Issuer, text: &str, grant: Grant, expires_at: Timestam
         position: Some(grant.born),
         actor: None,
         kid: None,
-        confirmation: None,
+        confirmation: grant.confirmation,
     }
 }
 
@@ -182,6 +186,14 @@ fn may_ask(client: &Client, found: &Found) -> bool {
 /// RFC 7662 §2.2: nothing else, whatever the reason.
 fn inactive() -> Response {
     json::answer(StatusCode::OK, &json!({ "active": false }))
+}
+
+fn token_type(facts: &TokenFacts, is_refresh: bool) -> &'static str {
+    match facts.confirmation.as_deref() {
+        _ if is_refresh => "refresh_token",
+        Some(confirmation) if confirmation.jkt.is_some() => "DPoP",
+        _ => "Bearer",
+    }
 }
 
 fn active(facts: &TokenFacts, is_refresh: bool) -> Response {
@@ -202,11 +214,12 @@ fn active(facts: &TokenFacts, is_refresh: bool) -> Response {
             exp: facts.expires_at.seconds(),
             iat: facts.issued_at.map(Timestamp::seconds),
             jti: (!is_refresh).then(|| facts.token.to_string()),
-            token_type: if is_refresh { "refresh_token" } else { "Bearer" },
+            token_type: token_type(facts, is_refresh),
             sid: facts.session.as_ref().map(|id| id.as_str()),
             roles: &facts.roles,
             acr: facts.acr.as_deref(),
             auth_time: facts.authenticated_at.map(Timestamp::seconds),
+            cnf: facts.confirmation.as_deref(),
         },
     )
 }

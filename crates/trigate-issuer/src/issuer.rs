@@ -15,6 +15,7 @@ use trigate_core::{
     credential::ChecksumKey,
     id::TenantId,
     port::{Clock, Hasher, Propagation, Rng, Seal, StoreError, TenantStore},
+    proof::Nonces,
 };
 use zeroize::Zeroizing;
 
@@ -44,6 +45,8 @@ pub struct Issuer {
     pub(crate) guesses: Guesses,
     /// Scheme, host and port of the issuer.
     pub(crate) origin: String,
+    /// Every node of this tenant makes and takes the same.
+    pub(crate) nonces: Nonces,
     checksum: ChecksumKey,
     forms: hmac::Key,
 }
@@ -70,6 +73,7 @@ impl Issuer {
         let origin = parts.config.origin()?;
         let checksum = ChecksumKey::from_bytes(&load_secret(&parts, "opaque_checksum").await?);
         let forms = hmac::Key::new(hmac::HMAC_SHA256, &load_secret(&parts, "csrf").await?);
+        let nonces = Nonces::from_key(&load_secret(&parts, "dpop_nonce").await?);
         let issuer = Arc::new(Self {
             tenant: parts.tenant,
             store: parts.store,
@@ -82,6 +86,7 @@ impl Issuer {
             guesses: Guesses::new(parts.config.wrong_guesses),
             config: parts.config,
             origin,
+            nonces,
             checksum,
             forms,
         });

@@ -50,6 +50,7 @@ fn metadata(issuer: &Issuer) -> Value {
         "introspection_endpoint_auth_signing_alg_values_supported": Algorithm::ALL,
         "revocation_endpoint_auth_methods_supported": client_auth,
         "revocation_endpoint_auth_signing_alg_values_supported": Algorithm::ALL,
+        "dpop_signing_alg_values_supported": issuer.config.dpop_algorithms, // RFC 9449 §5.1
         "authorization_response_iss_parameter_supported": true, // RFC 9207 §3
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [issuer.config.algorithm],

@@ -432,6 +432,8 @@ fn issuer_config(config: &Config, urls: &Urls) -> Result<IssuerConfig, StartErro
         issuer.scopes.retain(|scope| scope.name != *name);
         issuer.scopes.push(ScopeDescription { name: name.clone(), description: description.clone() });
     }
+    issuer.dpop_algorithms = crate::config::proof_algorithms(&config.file.dpop);
+    issuer.dpop_nonce = config.file.dpop.nonce;
     Ok(issuer)
 }
 

@@ -44,4 +44,6 @@ pub trait Bookkeeping: Send + Sync {
         jti: &str,
         expires_at: Timestamp,
     ) -> Result<bool, StoreError>;
+    /// `true` the first time that this DPoP proof comes, at any node; kept until `expires_at` (RFC 9449 §11.1).
+    async fn redeem_proof_id(&self, proof: &Digest, expires_at: Timestamp) -> Result<bool, StoreError>;
 }

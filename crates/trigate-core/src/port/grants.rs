@@ -9,6 +9,7 @@ use crate::{
     id::{ClientId, GrantId, UserId},
     identity::TokenFacts,
     oauth::ScopeSet,
+    proof::Confirmation,
     time::Timestamp,
     user::{Grant, User},
 };
@@ -34,6 +35,10 @@ pub struct RedeemCode {
     /// S256 of the presented verifier.
     pub challenge: Option<String>,
     pub now: Timestamp,
+    /// Keys that the request has proven.
+    pub shown: Confirmation,
+    /// Refresh tokens of this grant want the same keys for ever.
+    pub binds: bool,
     /// Stored when the code is good.
     pub refresh: Option<NewRefresh>,
 }
@@ -73,6 +78,8 @@ pub enum CodeRefusal {
     Expired,
     OtherClient,
     OtherRedirect,
+    /// Not the key that the authorization request named (RFC 9449 §10).
+    OtherKey,
     /// Verifier wrong, missing, or sent although no challenge was (RFC 9700 §2.1.1).
     Verifier,
     GrantRevoked,
@@ -85,6 +92,8 @@ pub struct RotateRefresh {
     pub digest: Digest,
     pub client: ClientId,
     pub now: Timestamp,
+    /// Keys that the request has proven.
+    pub shown: Confirmation,
     /// Fewer scopes than the grant's, if asked (RFC 6749 §6).
     pub scopes: Option<ScopeSet>,
     /// `None`: the client does not rotate; the token stays.
@@ -119,6 +128,8 @@ pub enum RefreshRefusal {
     GrantRevoked,
     UserUnusable,
     ClientUnusable,
+    /// Not the key that the line is bound to (RFC 9449 §5).
+    OtherKey,
     /// More scope than granted: `invalid_scope`.
     ScopeExceeded,
 }

@@ -42,6 +42,16 @@ impl Confirmation {
         Ok(Some(Box::new(Self { jkt, x5t, unknown })))
     }
 
+    /// Was all of it shown? `shown` names what came with a request, each proven by itself.
+    pub fn is_met_by(&self, shown: &Self) -> bool {
+        let met = |wanted: &Option<String>, shown: &Option<String>| wanted.is_none() || wanted == shown;
+        !self.unknown && met(&self.jkt, &shown.jkt) && met(&self.x5t, &shown.x5t)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Is this the certificate? `fingerprint`: SHA-256 of its DER form. // RFC 8705 §3
     pub fn names_certificate(&self, fingerprint: &Digest) -> bool {
         self.x5t.as_ref().is_some_and(|named| *named == x5t(fingerprint))

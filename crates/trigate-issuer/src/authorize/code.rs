@@ -30,6 +30,8 @@ pub(super) async fn issue(
         scopes: request.scopes.clone(),
         resources: request.resources.clone(),
         nonce: request.nonce.clone(),
+        dpop_jkt: request.dpop_jkt.clone(),
+        confirmation: None,
         authenticated_at: login.session.authenticated_at,
         amr: login.session.amr.clone(),
         acr: login.session.acr.clone(),

@@ -40,6 +40,7 @@ pub(crate) struct Authorization {
     resources: Vec<String>,
     challenge: Option<String>,
     nonce: Option<String>,
+    dpop_jkt: Option<String>,
     prompt: Prompt,
     since: Option<Since>,
 }
@@ -99,6 +100,7 @@ pub(crate) async fn check(issuer: &Issuer, query: &str) -> Result<Authorization,
             scopes: details.scopes,
             resources: details.resources,
             challenge: details.challenge,
+            dpop_jkt: details.dpop_jkt,
             nonce: params.get("nonce").map(str::to_owned),
             prompt: details.prompt,
             client,
@@ -111,6 +113,7 @@ pub(crate) async fn check(issuer: &Issuer, query: &str) -> Result<Authorization,
 
 struct Details {
     challenge: Option<String>,
+    dpop_jkt: Option<String>,
     scopes: ScopeSet,
     resources: Vec<String>,
     prompt: Prompt,
@@ -124,6 +127,7 @@ fn check_details(issuer: &Issuer, params: &Params, client: &Client) -> Result<De
     response_type::check_response_mode(params)?;
     Ok(Details {
         challenge: pkce::check_challenge(params, client)?,
+        dpop_jkt: parameters::check_key(params)?,
         scopes: scope::check_scopes(params, client)?,
         resources: resource::check_resources(issuer, params, client)?,
         prompt: prompt::read(issuer, params)?,

@@ -6,6 +6,8 @@ use trigate_core::{application::State, client::Client, id::ClientId};
 
 /// Longer values only serve to fill logs and headers.
 const MAX_STATE_BYTES: usize = 2048;
+/// base64url of 32 bytes.
+const THUMBPRINT_CHARS: usize = 43;
 
 pub(super) async fn load_client(issuer: &Issuer, params: &Params) -> Result<Client, Stop> {
     if params.is_repeated("client_id") {
@@ -30,6 +32,17 @@ pub(super) fn reject_request_objects(params: &Params) -> Result<(), ClientError>
         return Err(ClientError::RequestUri);
     }
     if params.get("request").is_some() { Err(ClientError::RequestObject) } else { Ok(()) }
+}
+
+/// RFC 9449 §10: the key that alone may redeem the code, by its thumbprint.
+pub(super) fn check_key(params: &Params) -> Result<Option<String>, ClientError> {
+    let Some(jkt) = params.get("dpop_jkt") else { return Ok(None) };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if jkt.len() == THUMBPRINT_CHARS && jkt.bytes().all(plain) {
+        Ok(Some(jkt.to_owned()))
+    } else {
+        Err(ClientError::Key)
+    }
 }
 
 pub(super) fn check_lengths(params: &Params) -> Result<(), ClientError> {

@@ -11,6 +11,7 @@ use trigate_core::{
     identity::{Identity, TokenFacts},
     oauth::ScopeSet,
     port::OpaqueRecord,
+    proof::Confirmation,
     user::{Grant, User},
 };
 use zeroize::Zeroizing;
@@ -34,6 +35,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) audiences: Vec<String>,
     pub(crate) position: Position,
     pub(crate) now: Timestamp,
+    /// The key that its holder must show.
+    pub(crate) confirmation: Option<Box<Confirmation>>,
 }
 
 pub(crate) struct AccessToken {
@@ -83,7 +86,7 @@ fn facts(issuer: &Issuer, wanted: &Wanted<'_>, life_s: u32) -> TokenFacts {
         position: Some(wanted.position),
         actor: None,
         kid: None,
-        confirmation: None,
+        confirmation: wanted.confirmation.clone(),
     }
 }
 
@@ -116,6 +119,9 @@ struct Claims<'a> {
     acr: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     amr: Option<&'a [String]>,
+    /// RFC 7800 §3.1
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<&'a Confirmation>,
 }
 
 /// RFC 7519 §4.1.3: one audience is written as a string.
@@ -154,6 +160,7 @@ fn sign(issuer: &Issuer, facts: &TokenFacts, wanted: &Wanted<'_>) -> Result<Zero
         auth_time: facts.authenticated_at.map(Timestamp::seconds),
         acr: facts.acr.as_deref(),
         amr,
+        cnf: facts.confirmation.as_deref(),
     };
     Ok(Zeroizing::new(key.sign_jws("at+jwt", &claims)?)) // RFC 9068 §2.1
 }

@@ -50,6 +50,7 @@ pub(super) async fn for_user(
         audiences,
         position: issuance.position,
         now,
+        confirmation: request.confirmation(),
     };
     let act = mint_act(issuer, request, id).user(&grant.user).fact("grant", &grant.id);
     let access = mint::access_token(issuer, act, &wanted).await?;
@@ -61,7 +62,7 @@ pub(super) async fn for_user(
         StatusCode::OK,
         &Tokens {
             access_token: &access.text,
-            token_type: "Bearer",
+            token_type: token_type(request),
             expires_in: access.life_s,
             scope: issuance.scopes.to_string(),
             refresh_token: beside.refresh_token,
@@ -71,18 +72,29 @@ pub(super) async fn for_user(
 }
 
 /// The answer for the client itself.
-pub(super) async fn for_client(issuer: &Issuer, act: Act, wanted: &Wanted<'_>) -> Result<Response, TokenError> {
+pub(super) async fn for_client(
+    issuer: &Issuer,
+    request: &TokenRequest,
+    act: Act,
+    wanted: &Wanted<'_>,
+) -> Result<Response, TokenError> {
     let access = mint::access_token(issuer, act, wanted).await?;
     let scope = wanted.scopes.to_string();
     let tokens = Tokens {
         access_token: &access.text,
-        token_type: "Bearer",
+        token_type: token_type(request),
         expires_in: access.life_s,
         scope,
         refresh_token: None,
         id_token: None,
     };
     Ok(json::answer(StatusCode::OK, &tokens))
+}
+
+/// RFC 9449 §5: a token that wants a proof beside it is no bearer token. One bound to a certificate is called so
+/// (RFC 8705 §3).
+fn token_type(request: &TokenRequest) -> &'static str {
+    if request.shown.jkt.is_some() { "DPoP" } else { "Bearer" }
 }
 
 /// Minting is part of a client's act, named by the token's id.

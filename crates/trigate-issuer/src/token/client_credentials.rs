@@ -45,8 +45,9 @@ pub(super) async fn exchange(issuer: &Issuer, request: &TokenRequest) -> Result<
         audiences,
         position,
         now: issuer.now(),
+        confirmation: request.confirmation(),
     };
-    answer::for_client(issuer, answer::mint_act(issuer, request, id), &wanted).await
+    answer::for_client(issuer, request, answer::mint_act(issuer, request, id), &wanted).await
 }
 
 /// Without a word, all that the client is registered for. // RFC 6749 §3.3

@@ -19,6 +19,10 @@ pub(crate) enum TokenError {
     Grant,
     Scope,
     Target,
+    /// Missing where it is needed, bent, stale, used: RFC 9449 §5.
+    Proof,
+    /// With the nonce to use. // RFC 9449 §8
+    NonceWanted(String),
     Unavailable,
     Internal,
 }
@@ -38,6 +42,8 @@ impl TokenError {
             Self::Grant => bad(ErrorCode::InvalidGrant, "the code or refresh token is not valid for this request"),
             Self::Scope => bad(ErrorCode::InvalidScope, "the scope is more than was allowed"),
             Self::Target => bad(ErrorCode::InvalidTarget, "the resource is not one that was allowed"),
+            Self::Proof => bad(ErrorCode::InvalidDpopProof, "a DPoP proof is needed that is good for this request"),
+            Self::NonceWanted(_) => bad(ErrorCode::UseDpopNonce, "the DPoP proof must carry the nonce of this answer"),
             Self::Unavailable => unavailable(),
             Self::Internal => internal(),
         }

@@ -7,6 +7,7 @@ pub(crate) mod client_auth;
 mod client_credentials;
 pub(crate) mod error;
 mod jwt_assertion;
+mod proof;
 mod refresh_token;
 
 use crate::{
@@ -19,19 +20,34 @@ use axum::{
 };
 use error::TokenError;
 use std::sync::Arc;
-use trigate_core::client::Client;
+use trigate_core::{client::Client, proof::Confirmation};
 
 /// A request of a client that has proven who it is.
 struct TokenRequest {
     incoming: Incoming,
     form: Params,
     client: Client,
+    /// Keys that it has proven beside.
+    shown: Confirmation,
+}
+
+impl TokenRequest {
+    /// What its access token is bound to.
+    fn confirmation(&self) -> Option<Box<Confirmation>> {
+        (!self.shown.is_empty()).then(|| Box::new(self.shown.clone()))
+    }
 }
 
 pub(crate) async fn endpoint(State(issuer): State<Arc<Issuer>>, request: Request) -> Response {
     match grant(&issuer, request).await {
         Ok(response) => response,
-        Err(error) => error.wire().into_response(),
+        Err(error) => {
+            let mut response = error.wire().into_response();
+            if let TokenError::NonceWanted(nonce) = &error {
+                proof::put_nonce(&mut response, nonce);
+            }
+            response
+        }
     }
 }
 
@@ -39,11 +55,20 @@ async fn grant(issuer: &Issuer, request: Request) -> Result<Response, TokenError
     let incoming = Incoming::read(request).await?;
     let form = read_form(&incoming)?;
     let client = client_auth::authenticate(issuer, &incoming, &form).await?;
-    let request = TokenRequest { incoming, form, client };
+    let proven = proof::check(issuer, &incoming, &client).await?;
+    let request = TokenRequest { incoming, form, client, shown: proven.shown };
+    let mut response = exchange(issuer, &request).await?;
+    if let Some(nonce) = &proven.next_nonce {
+        proof::put_nonce(&mut response, nonce);
+    }
+    Ok(response)
+}
+
+async fn exchange(issuer: &Issuer, request: &TokenRequest) -> Result<Response, TokenError> {
     match request.form.get("grant_type") {
-        Some("authorization_code") => authorization_code::exchange(issuer, &request).await,
-        Some("client_credentials") => client_credentials::exchange(issuer, &request).await,
-        Some("refresh_token") => refresh_token::exchange(issuer, &request).await,
+        Some("authorization_code") => authorization_code::exchange(issuer, request).await,
+        Some("client_credentials") => client_credentials::exchange(issuer, request).await,
+        Some("refresh_token") => refresh_token::exchange(issuer, request).await,
         Some(_) => Err(TokenError::GrantUnknown),
         None => Err(TokenError::Missing("grant_type is missing")),
     }

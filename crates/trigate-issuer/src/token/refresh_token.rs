@@ -38,6 +38,7 @@ pub(super) async fn exchange(issuer: &Issuer, request: &TokenRequest) -> Result<
         digest: presented.digest(),
         client: client.id.clone(),
         now: issuer.now(),
+        shown: request.shown.clone(),
         scopes,
         successor: successor.as_ref().map(|successor| successor.stored.clone()),
         sealed_successor: successor.as_ref().map(|successor| successor.sealed.clone()).unwrap_or_default(),

@@ -11,6 +11,7 @@
 
 mod authorize;
 mod discovery;
+mod dpop;
 mod keys;
 mod login;
 mod status;

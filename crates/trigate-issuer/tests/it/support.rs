@@ -237,6 +237,7 @@ impl Stage {
             refresh_window_s: 10,
             pkce: Pkce::Required,
             asks_consent: false,
+            dpop_bound_access_tokens: false,
             state: State::Enabled,
             created_at: self.clock.now(),
             born: Position::default(),
@@ -319,10 +320,20 @@ impl Stage {
 
     /// A call by `client`, which authenticates as it is registered.
     pub async fn call(&self, path: &str, client: &str, params: &[(&str, &str)]) -> Page {
+        self.call_with(path, client, params, vec![]).await
+    }
+
+    /// The same with further headers.
+    pub async fn call_with(
+        &self,
+        path: &str,
+        client: &str,
+        params: &[(&str, &str)],
+        mut headers: Vec<(header::HeaderName, String)>,
+    ) -> Page {
         let registered = self.tenant.find_client(&ClientId::parse(client).unwrap()).await.unwrap().unwrap();
         let secret = self.secret(client);
         let mut params = params.to_vec();
-        let mut headers = vec![];
         match registered.authentication {
             ClientAuthentication::ClientSecretBasic => headers.push((header::AUTHORIZATION, basic(client, &secret))),
             ClientAuthentication::ClientSecretPost => {

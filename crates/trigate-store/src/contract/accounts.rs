@@ -320,4 +320,8 @@ pub async fn attempts_are_counted_before_they_are_judged(w: World) {
     assert!(w.tenant.redeem_assertion_id(&client, "j1", w.later()).await.unwrap());
     assert!(!w.tenant.redeem_assertion_id(&client, "j1", w.later()).await.unwrap());
     assert!(w.tenant.redeem_assertion_id(&client, "j2", w.later()).await.unwrap());
+    let proof = w.digest();
+    assert!(w.tenant.redeem_proof_id(&proof, w.later()).await.unwrap());
+    assert!(!w.tenant.redeem_proof_id(&proof, w.later()).await.unwrap());
+    assert!(w.tenant.redeem_proof_id(&w.digest(), w.later()).await.unwrap());
 }

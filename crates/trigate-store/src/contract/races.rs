@@ -26,12 +26,19 @@ pub async fn run(w: World, pairs: usize) {
         tasks.push(tokio::spawn(async move {
             refresh_pair(&w, &client, &session).await;
             code_pair(&w, &client, &session).await;
+            proof_pair(&w).await;
             drop(permit);
         }));
     }
     for task in tasks {
         task.await.unwrap();
     }
+}
+
+async fn proof_pair(w: &World) {
+    let (proof, until) = (w.digest(), w.later());
+    let (one, other) = tokio::join!(w.tenant.redeem_proof_id(&proof, until), w.tenant.redeem_proof_id(&proof, until));
+    assert!(one.unwrap() != other.unwrap());
 }
 
 async fn code_pair(w: &World, client: &Client, session: &Session) {

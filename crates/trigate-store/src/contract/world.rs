@@ -17,6 +17,7 @@ use trigate_core::{
         RotateRefresh, Store, StoreError, TenantStore,
         testing::{SeededRng, StoppedClock},
     },
+    proof::Confirmation,
     user::{Grant, Session, User},
 };
 
@@ -113,6 +114,7 @@ impl World {
             refresh_window_s: 10,
             pkce: Pkce::Required,
             asks_consent: true,
+            dpop_bound_access_tokens: false,
             state: State::Enabled,
             created_at: self.now(),
             born: Position(0),
@@ -168,6 +170,8 @@ impl World {
                 scopes: scopes("openid orders:read orders:write"),
                 resources: vec!["https://api.example".to_owned()],
                 nonce: Some("n".to_owned()),
+                dpop_jkt: None,
+                confirmation: None,
                 authenticated_at: self.now(),
                 amr: vec!["pwd".to_owned()],
                 acr: "1".to_owned(),
@@ -199,6 +203,8 @@ impl World {
             redirect_uri: Some(REDIRECT.to_owned()),
             challenge: Some(CHALLENGE.to_owned()),
             now: self.now(),
+            shown: Confirmation::default(),
+            binds: false,
             refresh: Some(self.refresh()),
         }
     }
@@ -213,6 +219,7 @@ impl World {
             digest: *token,
             client: client.clone(),
             now: self.now(),
+            shown: Confirmation::default(),
             scopes: None,
             // The seal names the successor, so that a test can tell which one it got.
             sealed_successor: successor.digest.bytes().to_vec(),

@@ -67,4 +67,12 @@ impl Bookkeeping for Tenant {
         let work = job!(|tx| { Ok(tx.execute(INSERT, values![&tx.tenant, &client, jti, expires_at]).await? == 1) });
         self.keep(work).await
     }
+
+    async fn redeem_proof_id(&self, proof: &Digest, expires_at: Timestamp) -> Result<bool, StoreError> {
+        const INSERT: &str =
+            "INSERT INTO used_proofs (tenant, proof, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        let proof = *proof;
+        let work = job!(|tx| { Ok(tx.execute(INSERT, values![&tx.tenant, &proof, expires_at]).await? == 1) });
+        self.keep(work).await
+    }
 }

@@ -21,6 +21,7 @@ use trigate_core::{
         CodeOutcome, CodeRefusal, Grants, Issuance, NewCode, NewRefresh, OpaqueRecord, RedeemCode, RefreshOutcome,
         RefreshRefusal, RotateRefresh, StoreError, Stored,
     },
+    proof::Confirmation,
     user::{Grant, User},
 };
 
@@ -214,6 +215,10 @@ fn refuse_code(code: &Code, line: &Line, redeem: &RedeemCode) -> Option<CodeRefu
         // RFC 6749 §4.1.3
         return Some(CodeRefusal::OtherRedirect);
     }
+    if line.grant.dpop_jkt.is_some() && line.grant.dpop_jkt != redeem.shown.jkt {
+        // RFC 9449 §10
+        return Some(CodeRefusal::OtherKey);
+    }
     if redeem.challenge != code.challenge {
         // RFC 7636 §4.6; RFC 9700 §2.1.1: a verifier without a challenge is refused as well.
         return Some(CodeRefusal::Verifier);
@@ -267,12 +272,22 @@ async fn redeem_code(tx: &mut Tx, redeem: RedeemCode) -> Result<CodeOutcome, Sto
     if tx.execute(USE, values![&tx.tenant, &redeem.digest, redeem.now]).await? != 1 {
         return Err(StoreError::Unavailable("the code was used by someone else just now".to_owned()));
     }
+    if redeem.binds {
+        bind(tx, &line.grant, &redeem.shown).await?;
+    }
     line.prolong(tx, redeem.refresh.as_ref()).await?;
     if let Some(refresh) = &redeem.refresh {
         insert_refresh(tx, refresh, &code.grant, &redeem.client).await?;
     }
     note(tx, "redeemed", Some(&line));
     Ok(CodeOutcome::Redeemed(line.issuance(None, tx)))
+}
+
+/// RFC 9449 §5: from now on refresh tokens of this grant want these keys.
+async fn bind(tx: &mut Tx, grant: &Grant, shown: &Confirmation) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE grants SET record = $3 WHERE tenant = $1 AND id = $2";
+    let bound = Grant { confirmation: Some(Box::new(shown.clone())), ..grant.clone() };
+    tx.execute(UPDATE, values![&tx.tenant, &grant.id, json(&bound)?]).await.map(drop)
 }
 
 // --- refresh tokens ---
@@ -312,6 +327,10 @@ fn refuse_refresh(refresh: &Refresh, line: &Line, rotate: &RotateRefresh) -> Opt
         Some(LineRefusal::User) => return Some(RefreshRefusal::UserUnusable),
         Some(LineRefusal::Client) => return Some(RefreshRefusal::ClientUnusable),
         None => {}
+    }
+    // RFC 9449 §5: a stolen refresh token of a public client is worth nothing without its key.
+    if line.grant.confirmation.as_ref().is_some_and(|wanted| !wanted.is_met_by(&rotate.shown)) {
+        return Some(RefreshRefusal::OtherKey);
     }
     // RFC 6749 §6: no scope that was not granted.
     let exceeds = rotate.scopes.as_ref().is_some_and(|asked| !asked.is_subset(&line.grant.scopes));

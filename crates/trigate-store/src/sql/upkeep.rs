@@ -34,7 +34,7 @@ macro_rules! sweep {
 }
 
 /// Each statement with the age in seconds that its rows must have.
-const SWEEPS: [(&str, i64); 11] = [
+const SWEEPS: [(&str, i64); 12] = [
     (
         "UPDATE refresh_tokens SET sealed_successor = NULL WHERE (tenant, digest) IN (SELECT tenant, digest \
          FROM refresh_tokens WHERE sealed_successor IS NOT NULL AND repeat_until <= $1 LIMIT $2)",
@@ -47,6 +47,7 @@ const SWEEPS: [(&str, i64); 11] = [
     (sweep!("revoked_tokens", "tenant, token", "keep_until < $1"), LEEWAY_S),
     (sweep!("narrowings", "tenant, kind, id, name", "keep_until < $1"), 0),
     (sweep!("assertion_ids", "tenant, client, jti", "expires_at < $1"), LEEWAY_S),
+    (sweep!("used_proofs", "tenant, proof", "expires_at < $1"), LEEWAY_S),
     (sweep!("signing_keys", "tenant, kid", "published_until < $1"), LEEWAY_S),
     (sweep!("grants", "tenant, id", "keep_until < $1"), MEMORY_S),
     // A grant is judged by its session: that stays as long as the grant.

@@ -111,6 +111,9 @@ pub struct Policy {
     /// Ask people for consent; `false` only for your own software. Default: true.
     #[arg(long = "consent", value_name = "BOOL")]
     asks_consent: Option<bool>,
+    /// It gets no token without a DPoP proof, and each is bound to the proof's key. Default: false.
+    #[arg(long = "dpop", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    dpop_bound_access_tokens: Option<bool>,
 }
 
 impl Policy {
@@ -143,6 +146,7 @@ impl Policy {
             "refresh_window_s": self.refresh_window_s,
             "pkce": self.pkce,
             "asks_consent": self.asks_consent,
+            "dpop_bound_access_tokens": self.dpop_bound_access_tokens,
         });
         let said = body.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
         Ok(said.map(|(name, value)| (name.clone(), value.clone())).collect())
@@ -223,6 +227,7 @@ fn show(client: &Value) {
         ("refresh token", format!("{} s, rotates: {}", cell("refresh_token_life_s"), cell("rotate_refresh_tokens"))),
         ("PKCE", cell("pkce")),
         ("asks consent", cell("asks_consent")),
+        ("DPoP", cell("dpop_bound_access_tokens")),
     ];
     let secret = client.get("client_secret").is_some();
     if secret {

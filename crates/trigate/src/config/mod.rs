@@ -25,7 +25,7 @@ pub use gate::{Gate, gate_key_from_environment, load_gate};
 pub use gates::gate_rules;
 pub use issuers::{AskIssuer, ID_TOKENS, LogoutEnds, Preset, SignalStream, TakeLogout, key_source, read_secret};
 pub use mtls::{Authorities, Mtls, Usage, is_url};
-pub use proof::{Dpop, beside};
+pub use proof::{Dpop, beside, proof_algorithms};
 pub use rules::{JWKS, Urls, desk_rules, issuer_rules, road_rules};
 pub use tls::Tls;
 pub use upstreams::{Eject, Health, Table as UpstreamTable, Upstream};

@@ -65,14 +65,15 @@ fn is_origin(text: &str) -> bool {
 
 /// How proofs are judged at a listener with these addresses of its own.
 pub(super) fn rules(dpop: &Dpop, own: [Option<&String>; 2]) -> ProofRules {
-    let mut rules = ProofRules::default();
-    let algorithms: Vec<Algorithm> = dpop.algorithms.iter().filter_map(|name| name.parse().ok()).collect();
-    if !algorithms.is_empty() {
-        rules.algorithms = algorithms;
-    }
-    rules.origins = own.into_iter().flatten().flat_map(|url| spellings(url)).collect();
-    rules.origins.extend(dpop.origins.iter().map(str::to_owned));
-    rules
+    let mut origins: Vec<String> = own.into_iter().flatten().flat_map(|url| spellings(url)).collect();
+    origins.extend(dpop.origins.iter().map(str::to_owned));
+    ProofRules { origins, algorithms: proof_algorithms(dpop) }
+}
+
+/// At the gate and at the issuer alike.
+pub fn proof_algorithms(dpop: &Dpop) -> Vec<Algorithm> {
+    let named: Vec<Algorithm> = dpop.algorithms.iter().filter_map(|name| name.parse().ok()).collect();
+    if named.is_empty() { proof::DEFAULT_ALGORITHMS.to_vec() } else { named }
 }
 
 /// On this machine alone, one address has three names.

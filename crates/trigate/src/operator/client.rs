@@ -57,6 +57,8 @@ pub struct ClientPolicy {
     pub pkce: Option<Pkce>,
     #[serde(default)]
     pub asks_consent: Option<bool>,
+    /// RFC 9449 §5.2: no token without a DPoP proof.
+    pub dpop_bound_access_tokens: Option<bool>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -90,6 +92,7 @@ pub struct ClientView {
     pub refresh_window_s: u32,
     pub pkce: Pkce,
     pub asks_consent: bool,
+    pub dpop_bound_access_tokens: bool,
     pub state: State,
     pub created_at: String,
 }
@@ -116,6 +119,7 @@ impl From<Client> for ClientView {
             refresh_window_s: client.refresh_window_s,
             pkce: client.pkce,
             asks_consent: client.asks_consent,
+            dpop_bound_access_tokens: client.dpop_bound_access_tokens,
             state: client.state,
             created_at: when(client.created_at),
         }
@@ -159,6 +163,7 @@ impl Operator {
             refresh_window_s: 30,
             pkce: Pkce::Required,
             asks_consent: true,
+            dpop_bound_access_tokens: false,
             state: State::Enabled,
             created_at: self.now(),
             born: Position::default(),
@@ -312,6 +317,7 @@ fn apply(client: &mut Client, policy: ClientPolicy) -> Answer<()> {
     client.refresh_window_s = policy.refresh_window_s.unwrap_or(client.refresh_window_s);
     client.pkce = policy.pkce.unwrap_or(client.pkce);
     client.asks_consent = policy.asks_consent.unwrap_or(client.asks_consent);
+    client.dpop_bound_access_tokens = policy.dpop_bound_access_tokens.unwrap_or(client.dpop_bound_access_tokens);
     Ok(())
 }
 

@@ -132,6 +132,75 @@ async fn openid_client_drives_the_code_flow_and_chromium_plays_the_person() {
     t.stop().await;
 }
 
+const BOUND: &str = r#"
+[dpop]
+nonce = true
+
+[[route]]
+name = "bound"
+path = "/api/bound"
+demands = "token"
+bound = true
+upstream = "sample"
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rfc9449_openid_client_gets_and_sends_tokens_bound_to_its_key() {
+    let Some(modules) = part("TRIGATE_TEST_NODE_MODULES") else { return };
+    let t = TestTrigate::start_with(BOUND).await;
+    let api = format!("{}/api/bound", t.running.urls.gate);
+    for algorithm in ["ES256", "PS256"] {
+        let input = json!({
+            "issuer": t.running.urls.issuer, "client_id": t.acme.service_client, "client_secret": t.acme.service_secret,
+            "scope": "orders:read", "resource": t.running.urls.gate, "api": api, "algorithm": algorithm,
+        });
+        let modules = modules.clone();
+        let answer = blocking(move || {
+            let (_folder, script) = node_folder(&modules, "dpop-service.mjs");
+            run(Command::new("node").arg(script).arg(input.to_string()), "")
+        })
+        .await;
+        assert_eq!((&answer["token_type"], &answer["statuses"]), (&json!("dpop"), &json!([200, 200])), "{answer}");
+        let token = answer["access_token"].as_str().unwrap();
+        for scheme in ["Bearer", "DPoP"] {
+            let bare = t.get("/api/bound", &[("authorization", &format!("{scheme} {token}"))]).await;
+            assert_eq!(bare.status, 401, "T28: without a proof");
+        }
+    }
+    t.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rfc9449_openid_client_drives_the_code_flow_with_a_key() {
+    let Some(modules) = part("TRIGATE_TEST_NODE_MODULES") else { return };
+    let t = TestTrigate::start_with(BOUND).await;
+    let policy = ClientPolicy {
+        authentication: Some(ClientAuthentication::None),
+        redirect_uris: Some(vec!["http://127.0.0.1/callback".into()]),
+        scopes: Some(["openid", "email", "offline_access", "orders:read"].map(str::to_owned).to_vec()),
+        resources: Some(vec![t.running.urls.gate.clone()]),
+        asks_consent: Some(false),
+        dpop_bound_access_tokens: Some(true),
+        ..ClientPolicy::default()
+    };
+    let new = NewClient { app: t.acme.id.clone(), id: Some(ClientId::parse("phone").unwrap()), policy };
+    t.running.operator.create_client(&By::system(), new).await.unwrap();
+    let input = json!({
+        "issuer": t.running.urls.issuer, "client_id": "phone", "email": t.alice.email, "dpop": true,
+        "password": crate::support::PASSWORD, "scope": "openid email offline_access orders:read",
+        "api": format!("{}/api/bound", t.running.urls.gate),
+    });
+    let answer = blocking(move || {
+        let (_folder, script) = node_folder(&modules, "code-flow.mjs");
+        run(Command::new("node").arg(script).arg(input.to_string()), "")
+    })
+    .await;
+    assert_eq!((&answer["token_type"], &answer["api"]), (&json!("dpop"), &json!(200)), "{answer}");
+    assert_eq!(answer["userinfo"]["email"], json!(t.alice.email));
+    assert!(answer["refresh_token"].is_string(), "{answer}");
+    t.stop().await;
+}
+
 /// Ends with its standard input.
 struct Provider(Child);
 

@@ -252,6 +252,14 @@ CREATE TABLE assertion_ids (
 );
 CREATE INDEX assertion_ids_over ON assertion_ids (expires_at);
 
+CREATE TABLE used_proofs (
+    tenant TEXT NOT NULL,
+    proof BYTEA NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant, proof)
+);
+CREATE INDEX used_proofs_over ON used_proofs (expires_at);
+
 CREATE TABLE decisions (
     tenant TEXT NOT NULL,
     node TEXT NOT NULL,

@@ -252,6 +252,14 @@ CREATE TABLE assertion_ids (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX assertion_ids_over ON assertion_ids (expires_at);
 
+CREATE TABLE used_proofs (
+    tenant TEXT NOT NULL,
+    proof BLOB NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, proof)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX used_proofs_over ON used_proofs (expires_at);
+
 CREATE TABLE decisions (
     tenant TEXT NOT NULL,
     node TEXT NOT NULL,
