@@ -24,6 +24,9 @@ cargo xtask <command>
   need      installs what the tests need (Debian packages, npm and PyPI clients) and says what it did
   races     10,000 parallel pairs of code redemption and refresh on both stores; 1,000 revocations of each kind
             under load; 50 restarts after kill -9 (minutes; also part of `test` in a smaller count)
+  bench gate [--docs] [--only PATTERN] …
+            what a request costs beside nginx, nginx with Lua and HAProxy, in one run; `--docs` writes the table
+            into docs/performance.md; all options: python3 bench/gate.py --help (about ten minutes)
 ";
 
 fn main() -> Result<()> {
@@ -36,6 +39,7 @@ fn main() -> Result<()> {
         Some("docs") => attacks::write(&root),
         Some("need") => need::install(&root).map(|_| ()),
         Some("races") => races(&root),
+        Some("bench") => bench(&root),
         Some("help" | "--help" | "-h") | None => {
             print!("{HELP}");
             Ok(())
@@ -80,6 +84,27 @@ fn races(root: &Path) -> Result<()> {
     tests.args(["--test-threads", "1", "race_", "crash_", "ten_thousand"]);
     found.set(&mut tests);
     run(tests.env("TRIGATE_TEST_REQUIRE", "1").env("TRIGATE_TEST_FULL", "1"))
+}
+
+fn bench(root: &Path) -> Result<()> {
+    let mut arguments = std::env::args().skip(2);
+    if arguments.next().as_deref() != Some("gate") {
+        bail!("there is a bench of the `gate` alone\n\n{HELP}");
+    }
+    need::install_bench()?;
+    run(Command::new("cargo").args(["build", "--profile", "dist", "--package", "trigate", "--bin", "trigate"]))?;
+    let out = root.join("target/bench");
+    std::fs::create_dir_all(&out)?;
+    let mut command = Command::new("python3");
+    command.arg("bench/gate.py").arg("--trigate").arg("target/dist/trigate").arg("--work").arg(out.join("credentials"));
+    command.arg("--json").arg(out.join("gate.json"));
+    for argument in arguments {
+        match argument.as_str() {
+            "--docs" => command.args(["--docs", "docs/performance.md", "--svg", "docs/performance.svg"]),
+            other => command.arg(other),
+        };
+    }
+    run(&mut command)
 }
 
 /// nextest where it is there, `cargo test` otherwise: the same tests.

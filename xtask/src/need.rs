@@ -16,7 +16,19 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("nginx", &["/usr/sbin/nginx"]),
     ("caddy", &["/usr/bin/caddy"]),
     ("openssl", &["/usr/bin/openssl"]),
-    ("python3-venv", &["/usr/bin/python3", "/usr/local/bin/python3"]),
+];
+
+/// What the gate is measured beside, and with.
+const BENCH_PACKAGES: &[(&str, &[&str])] = &[
+    ("nginx", &["/usr/sbin/nginx"]),
+    ("libnginx-mod-http-lua", &["/usr/lib/nginx/modules/ngx_http_lua_module.so"]),
+    ("lua-luaossl", &["/usr/share/lua/5.1/openssl.lua"]),
+    ("lua-cjson", &["/usr/share/lua/5.1/cjson"]),
+    ("haproxy", &["/usr/sbin/haproxy"]),
+    ("wrk", &["/usr/bin/wrk"]),
+    ("nghttp2-client", &["/usr/bin/h2load"]),
+    ("nodejs", &["/usr/bin/node", "/usr/local/bin/node"]),
+    ("python3", &["/usr/bin/python3", "/usr/local/bin/python3"]),
 ];
 
 /// Where the foreign clients were put; tests read it from the environment.
@@ -32,15 +44,26 @@ impl Found {
 }
 
 pub fn install(root: &Path) -> Result<Found> {
-    install_packages()?;
+    let venv = if has_venv() { None } else { Some("python3-venv") };
+    install_packages(PACKAGES, venv)?;
     Ok(Found { node_modules: install_npm(root)?, python: install_python(root)? })
 }
 
-fn install_packages() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES
+pub fn install_bench() -> Result<()> {
+    install_packages(BENCH_PACKAGES, None)
+}
+
+/// A Python without it is there, and makes no environments.
+fn has_venv() -> bool {
+    Command::new("python3").args(["-c", "import ensurepip, venv"]).output().is_ok_and(|done| done.status.success())
+}
+
+fn install_packages(packages: &[(&'static str, &[&str])], more: Option<&'static str>) -> Result<()> {
+    let missing: Vec<&str> = packages
         .iter()
         .filter(|(_, shown_by)| !shown_by.iter().any(|path| Path::new(path).exists()))
         .map(|(name, _)| *name)
+        .chain(more)
         .collect();
     if missing.is_empty() {
         return Ok(());

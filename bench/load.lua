@@ -1,0 +1,34 @@
+-- wrk script: one request per line of FILE, with the line in the place of {} in HEADER ("Name: value {}").
+-- wrk … -s load.lua URL -- FILE FIRST COUNT HEADER ; FILE `-`: the same request again and again.
+local requests, next_one, wrapped = {}, 0, 0
+
+function init(args)
+  local file, first, count, header = args[1], tonumber(args[2]), tonumber(args[3]), args[4] or ""
+  local name, value = header:match("^([^:]+):%s*(.*)$")
+  local function add(line)
+    local headers = {}
+    if name then headers[name] = value:gsub("{}", function() return line end) end
+    requests[#requests + 1] = wrk.format("GET", nil, headers)
+  end
+  if file == "-" then return add("") end
+  local number = 0
+  for line in io.lines(file) do
+    number = number + 1
+    if number > first + count then break end
+    if number > first then add(line) end
+  end
+end
+
+function request()
+  next_one = next_one + 1
+  if next_one > #requests then next_one = 1 end
+  return requests[next_one]
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    'RESULT {"requests":%d,"us":%d,"refused":%d,"broken":%d,"p50":%d,"p99":%d}\n',
+    summary.requests, summary.duration, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout, latency:percentile(50), latency:percentile(99)))
+end
