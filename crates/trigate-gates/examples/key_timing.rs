@@ -130,6 +130,7 @@ fn main() {
         issuers: vec![],
         plans: Default::default(),
         machines: vec![],
+        policy: None,
         realm: "trigate".into(),
         address_limit: None,
         trusted_proxies: vec![],
@@ -142,7 +143,6 @@ fn main() {
         audit: Arc::new(Nowhere),
         lookup: Arc::new(Nowhere),
         issuers: Arc::new(Issuers::new(Arc::new(Nowhere), clock)),
-        policy: None,
         node: "bench".into(),
         on_exposed: None,
     });

@@ -24,7 +24,7 @@ use trigate_core::{
     Timestamp,
     application::Application,
     id::{KeyId, RequestId},
-    port::{AuditSink, Clock, Lookup, Monotonic, Policy, Rng, Slot},
+    port::{AuditSink, Clock, Lookup, Monotonic, Rng, Slot},
     proof::Nonces,
     reason::Reason,
 };
@@ -40,8 +40,6 @@ pub struct GatesParts {
     pub audit: Arc<dyn AuditSink>,
     pub lookup: Arc<dyn Lookup>,
     pub issuers: Arc<Issuers>,
-    /// Asked after scopes and roles.
-    pub policy: Option<Arc<dyn Policy>>,
     /// This process's name in the records.
     pub node: String,
     pub on_exposed: Option<OnExposed>,
@@ -58,7 +56,6 @@ pub(crate) struct Inner {
     pub audit: Arc<dyn AuditSink>,
     pub lookup: Arc<dyn Lookup>,
     pub issuers: Arc<Issuers>,
-    pub policy: Option<Arc<dyn Policy>>,
     pub node: String,
     pub on_exposed: Option<OnExposed>,
     pub limits: Limits,
@@ -70,7 +67,7 @@ pub(crate) struct Inner {
 
 impl Gates {
     pub fn new(parts: GatesParts) -> Self {
-        let GatesParts { known, clock, rng, audit, lookup, issuers, policy, node, on_exposed } = parts;
+        let GatesParts { known, clock, rng, audit, lookup, issuers, node, on_exposed } = parts;
         let nonces = Nonces::mint(rng.as_ref());
         Self(Arc::new(Inner {
             known,
@@ -79,7 +76,6 @@ impl Gates {
             audit,
             lookup,
             issuers,
-            policy,
             node,
             on_exposed,
             limits: Limits::default(),

@@ -268,7 +268,6 @@ impl Remote {
             audit,
             lookup: self.lookup(),
             issuers,
-            policy: None,
             node: self.node.clone(),
             on_exposed: None,
         }))
@@ -291,6 +290,7 @@ impl Remote {
             issuers: vec![IssuerRule::new(&self.welcome.issuer, KeySource::Ours, vec![audience.to_owned()])],
             plans: plans.collect(),
             machines: Vec::new(),
+            policy: None,
             realm: "trigate".to_owned(),
             address_limit: None,
             trusted_proxies: Vec::new(),

@@ -11,6 +11,7 @@ use trigate_core::{
     jose::Algorithm,
     oauth::ScopeSet,
     permission::Demand,
+    port::Policy,
     proof::DEFAULT_ALGORITHMS,
 };
 use zeroize::Zeroizing;
@@ -26,6 +27,8 @@ pub struct Rules {
     pub issuers: Vec<IssuerRule>,
     pub plans: HashMap<String, Plan>,
     pub machines: Vec<MachineRule>,
+    /// Asked last, on routes that want it.
+    pub policy: Option<Arc<dyn Policy>>,
     /// Stands in challenges: `Bearer realm="…"`.
     pub realm: String,
     /// For each client address, before anything else is judged.
@@ -575,6 +578,8 @@ pub struct RouteRule {
     pub max_authentication_age_s: Option<u32>,
     /// RFC 9470 `acr_values`: one of them.
     pub acr: Vec<String>,
+    /// The operator's policies must permit it, after scopes and roles.
+    pub policy: bool,
     /// For each application on this route, or each address where no application is known.
     pub limit: Option<Limit>,
     pub cors: Option<Cors>,
@@ -616,6 +621,7 @@ impl RouteRule {
             introspection_cache_s: 5,
             max_authentication_age_s: None,
             acr: Vec::new(),
+            policy: false,
             limit: None,
             cors: None,
             upstream: String::new(),

@@ -8,8 +8,14 @@ pub struct Question<'a> {
     pub route: &'a str,
     pub method: &'a str,
     pub path: &'a str,
+    /// Of the caller: the peer's, or the one that trusted proxies tell.
+    pub address: std::net::IpAddr,
     pub application: Option<&'a AppId>,
     pub identity: Option<&'a Identity>,
+    /// Of the token, where it is not our own: two issuers may call two people by one name.
+    pub issuer: Option<&'a str>,
+    pub client: Option<&'a str>,
+    pub acr: Option<&'a str>,
     pub scopes: &'a ScopeSet,
     pub roles: &'a [String],
 }
@@ -20,6 +26,6 @@ pub enum PolicyVerdict {
     Deny { reason: crate::reason::Reason, policies: Vec<String> },
 }
 
-pub trait Policy: Send + Sync {
+pub trait Policy: Send + Sync + std::fmt::Debug {
     fn judge(&self, question: &Question<'_>) -> PolicyVerdict;
 }

@@ -230,7 +230,6 @@ impl Rig {
             audit: Arc::new(Sink(Arc::clone(&audit))),
             lookup: desk.clone(),
             issuers: Arc::clone(&issuers),
-            policy: None,
             node: "n1".into(),
             on_exposed: Some(Arc::new(move |key, _| told.lock().unwrap().push(key.clone()))),
         });
@@ -474,6 +473,7 @@ fn rules(tenant: &TenantId, change: impl FnOnce(&mut Vec<RouteRule>)) -> Rules {
         routes: Routes::new(routes).unwrap(),
         issuers: vec![ours, x, y],
         plans: [plan("pro", "1000/hour"), plan("free", "2/hour")].into(),
+        policy: None,
         machines: vec![MachineRule {
             matches: MachineMatch::SanUri(UriPattern::parse("spiffe://acme.test/*").unwrap()),
             name: None,

@@ -230,7 +230,6 @@ fn bound_rig_of_another_process() -> Rig {
         audit: std::sync::Arc::new(Sink(rig.audit.clone())),
         lookup: rig.desk.clone(),
         issuers: rig.issuers.clone(),
-        policy: None,
         node: "n2".into(),
         on_exposed: None,
     });

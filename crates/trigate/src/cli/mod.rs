@@ -20,6 +20,7 @@ mod key;
 mod keys;
 mod login;
 pub mod offline;
+mod policy;
 mod print;
 mod quickstart;
 mod revoke;
@@ -117,6 +118,9 @@ enum Command {
     /// Check trigate.toml, or print its JSON Schema.
     #[command(subcommand)]
     Config(config_command::Command),
+    /// Check the Cedar policies, or run their cases.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Would a request be let through? The three gates with their verdicts and reasons.
     Explain(explain::Command),
     /// Bring store, audit trail and configuration to safety.
@@ -157,6 +161,7 @@ async fn run(global: Global, command: Command) -> Result<(), Failure> {
         Command::Keys(command) => command.run(&global).await,
         Command::Cert(command) => command.run(&global).await,
         Command::Config(command) => command.run(&global),
+        Command::Policy(command) => command.run(&global),
         Command::Explain(command) => command.run(&global).await,
         Command::Backup(command) => command.run(&global).await,
         Command::Restore(command) => command.run(&global).await,

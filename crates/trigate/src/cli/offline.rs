@@ -162,7 +162,6 @@ impl OnDemand {
             audit: Arc::new(NoRecords),
             lookup: Arc::new(DeskLookup { desk: Handle::current(), store: self.store.clone(), clock: clock.clone() }),
             issuers,
-            policy: None,
             node: self.config.file.server.node().to_owned(),
             on_exposed: None,
         }))

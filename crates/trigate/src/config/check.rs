@@ -92,6 +92,7 @@ pub fn check(file: &File, text: &str) -> Vec<Finding> {
     check.check_upstreams();
     check.check_routes();
     check.check_same_routes();
+    check.check_policies();
     check.check_machines();
     check.check_mtls();
     check.check_tls();
@@ -551,6 +552,34 @@ impl Check<'_> {
             let line = self.route_line(conflict.second, "path");
             let first = self.route_line(conflict.first, "path");
             self.refuse(line, format!("{}: the other stands in line {first}", conflict.message), vec![]);
+        }
+    }
+
+    /// A route that asks policies which nobody wrote would refuse everybody; policies that no route asks protect nothing.
+    fn check_policies(&mut self) {
+        let asks = self.file.route.iter().position(|route| route.policy);
+        match (asks, &self.file.policy) {
+            (Some(index), None) => {
+                let line = self.route_line(index, "policy");
+                let remedy = below(1, "[policy]\nfolder = \"policies\"", "to say where the policies are");
+                self.refuse(line, "the route wants policies, and there is no `[policy]`", vec![remedy]);
+            }
+            (None, Some(_)) => {
+                let line = self.line(&[Step::Key("policy")]);
+                self.refuse(
+                    line,
+                    "`[policy]` has policies, and no route has `policy = true`: nothing asks them",
+                    vec![],
+                );
+            }
+            _ => {}
+        }
+        for index in 0..self.file.route.len() {
+            let both = self.file.route.get(index).is_some_and(|route| route.policy && route.public);
+            if both {
+                let line = self.route_line(index, "policy");
+                self.refuse(line, "a public route asks nobody, so no policy is asked either", vec![]);
+            }
         }
     }
 

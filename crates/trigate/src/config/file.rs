@@ -43,6 +43,9 @@ pub struct File {
     pub tls: Vec<Tls>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward_auth: Option<super::forward_auth::ForwardAuth>,
+    /// Cedar policies, for routes with `policy = true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<super::policy::Section>,
     pub limits: Limits,
     pub dpop: Dpop,
     /// A gate that runs elsewhere (`trigate gate`): its desk, its key, its files.
@@ -295,6 +298,9 @@ pub struct Route {
     pub limit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// The policies of `[policy]` must permit the request, after scopes and roles. Default: false.
+    #[serde(skip_serializing_if = "is_false")]
+    pub policy: bool,
     /// Name of an upstream.
     pub upstream: String,
     /// Bytes of request body that are carried. Default: `limits.body_bytes`.

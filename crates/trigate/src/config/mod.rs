@@ -9,6 +9,7 @@ mod gates;
 mod issuers;
 mod mtls;
 mod place;
+pub mod policy;
 mod proof;
 mod rules;
 #[cfg(test)]

@@ -6,11 +6,12 @@ use super::{
     file::{self, File},
 };
 use http::Method;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use trigate_core::{
     id::{AppId, TenantId},
     oauth::{Scope, ScopeSet},
     permission::Demand,
+    port::Policy,
 };
 use trigate_gates::{
     Cors, Demands, Enforce, IssuerRule, KeySource, Limit, MachineMatch, MachineRule, Pattern, Plan, ProofRules,
@@ -37,6 +38,7 @@ pub struct Conflict {
 /// The rules of the road.
 pub fn road_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, String> {
     let mut routes = route_rules(&config.file)?;
+    let policy = super::policy::load(config, &routes)?;
     routes.extend(RouteRule::whoami());
     routes.push(internal(JWKS, "/.trigate/jwks.json", vec![Method::GET])?);
     // Nothing of an upstream is ever reached under our own prefix, whatever a catch-all says.
@@ -58,6 +60,7 @@ pub fn road_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, Str
     };
     rules.routes = Routes::new(routes).map_err(|conflict| conflict.to_string())?;
     rules.issuers = issuers;
+    rules.policy = policy.map(|policies| policies as Arc<dyn Policy>);
     rules.machines = config.file.machine.iter().map(machine_rule).collect::<Result<_, _>>()?;
     Ok(rules)
 }
@@ -121,6 +124,7 @@ pub(super) fn base(config: &Config, epoch: u64) -> Rules {
         issuers: Vec::new(),
         plans: plans.collect(),
         machines: Vec::new(),
+        policy: None,
         realm: server.realm.clone(),
         address_limit: server.address_limit.as_deref().and_then(|limit| limit.parse::<Limit>().ok()),
         trusted_proxies: server.trusted_proxies.iter().filter_map(|text| network(text)).collect(),
@@ -141,7 +145,7 @@ fn our_issuer(config: &Config, urls: &Urls, audiences: Vec<String>) -> IssuerRul
     rule
 }
 
-fn route_rules(file: &File) -> Result<Vec<RouteRule>, String> {
+pub(super) fn route_rules(file: &File) -> Result<Vec<RouteRule>, String> {
     file.route.iter().map(|route| route_rule(route, file)).collect()
 }
 
@@ -172,6 +176,7 @@ fn route_rule(route: &file::Route, file: &File) -> Result<RouteRule, String> {
     rule.acr = route.acr.0.clone();
     rule.limit = route.limit.as_deref().map(|limit| limit.parse().map_err(|error| format!("{error}"))).transpose()?;
     rule.cors = route.cors.as_ref().map(cors);
+    rule.policy = route.policy;
     rule.upstream = route.upstream.clone();
     rule.max_body_bytes = route.max_body_bytes.unwrap_or(file.limits.body_bytes);
     rule.assertion = route.assertion;

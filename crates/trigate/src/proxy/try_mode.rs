@@ -105,7 +105,6 @@ pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
         audit: Arc::new(Printer(Arc::clone(&lines))),
         lookup: Arc::new(NoLookup),
         issuers: Arc::clone(&issuers),
-        policy: None,
         node: "try".to_owned(),
         on_exposed: None,
     });
@@ -192,6 +191,7 @@ fn rules(args: &TryArgs) -> Result<Rules, StartError> {
         issuers: vec![issuer],
         plans: HashMap::new(),
         machines: vec![],
+        policy: None,
         realm: "trigate try".to_owned(),
         address_limit: None,
         trusted_proxies: vec![],

@@ -207,7 +207,6 @@ fn open_gates(
         audit,
         lookup: Arc::new(FarLookup { desk, inner: remote.lookup() }),
         issuers: Arc::clone(&issuers),
-        policy: None,
         node: config.file.server.node().to_owned(),
         on_exposed: None,
     });

@@ -23,6 +23,7 @@ mod gate_keys;
 mod gate_mtls;
 mod mtls_proxies;
 mod mtls_trust;
+mod policy;
 mod postgres;
 mod proxy_tls;
 mod proxy_upstreams;

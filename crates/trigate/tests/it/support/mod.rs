@@ -73,8 +73,22 @@ impl TestTrigate {
     }
 
     pub async fn start_on(store: &str, more: &str) -> Self {
+        Self::start_in(store, more, &[]).await
+    }
+
+    /// With these files in its folder.
+    pub async fn start_with_files(more: &str, files: &[(&str, &str)]) -> Self {
+        Self::start_in("sqlite:trigate.db", more, files).await
+    }
+
+    async fn start_in(store: &str, more: &str, files: &[(&str, &str)]) -> Self {
         let upstream = Upstream::start().await;
         let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
         let text = configuration(&upstream, store, more);
         let path = folder.path().join("trigate.toml");
         std::fs::write(&path, text).unwrap();
