@@ -18,7 +18,7 @@ path = "/guarded/**"
 demands = "token"
 subject = "user"
 policy = true
-upstream = "api"
+upstream = "sample"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
