@@ -128,7 +128,7 @@ fn a_foreign_rule_stays_as_long_as_it_can_hit_and_the_strictest_wins() {
     let target = Target::User { id: id("usr_0"), issuer: Some("https://x.test".into()) };
     known.apply(&revoked(5, target.clone()));
     // A later rule that ends sooner takes nothing from the first.
-    let short = What::Revoked { target, keep_until: NOW };
+    let short = What::Revoked { target, keep_until: NOW.plus_seconds(-100_000) };
     known.apply(&Change { what: short, ..revoked(6, Target::Key { id: id("key_0") }) });
     known.sweep();
     assert!(known.check_foreign_token(&foreign("https://x.test", Some(NOW)), None, 0).is_err());
