@@ -64,6 +64,12 @@ fn record() -> Result<Record, Box<dyn Error>> {
     })))
 }
 
+/// Time that this thread had a core for; other programs do not count.
+fn on_cpu_ns() -> u64 {
+    let read = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    read.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let records: u64 = arguments.next().map_or(Ok(400_000), |text| text.parse())?;
@@ -71,6 +77,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let key = Arc::new(SigningKey::generate(Algorithm::EdDSA, "checkpoint")?);
     let record = record()?;
     println!("one record is {} bytes of JSON", serde_json::to_vec(&record)?.len());
+    for batch in [1, 4, 16] {
+        let _ = std::fs::remove_dir_all(&dir);
+        let clock = Arc::new(SystemClock(now()));
+        let log = SegmentLog::open(&dir, "n1", SegmentSettings::default(), clock, Arc::clone(&key))?;
+        let before = on_cpu_ns();
+        for _ in 0..records / batch {
+            let marks = (0..batch).filter_map(|_| log.reserve()?.append(&record)).last();
+            if !marks.is_some_and(|mark| log.flush_to(mark)) {
+                return Err("the log takes no records".into());
+            }
+        }
+        println!("one write for {batch}: {} ns of CPU each", on_cpu_ns().saturating_sub(before) / records.max(1));
+        log.close()?;
+    }
     for (threads, sync) in [(1, false), (2, false), (4, false), (1, true), (4, true)] {
         let _ = std::fs::remove_dir_all(&dir);
         let clock = Arc::new(SystemClock(now()));
