@@ -83,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let log = SegmentLog::open(&dir, "n1", SegmentSettings::default(), clock, Arc::clone(&key))?;
         let before = on_cpu_ns();
         for _ in 0..records / batch {
-            let marks = (0..batch).filter_map(|_| log.reserve()?.append(&record)).last();
+            let marks = (0..batch).filter_map(|_| log.reserve()?.append(&record)).fold(None, |_, mark| Some(mark));
             if !marks.is_some_and(|mark| log.flush_to(mark)) {
                 return Err("the log takes no records".into());
             }
