@@ -165,7 +165,7 @@ async fn a_gates_key_opens_the_feed_and_nothing_else_and_no_other_key_opens_the_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t34_k07_r01_what_the_desk_revokes_a_gate_elsewhere_refuses_once_the_answer_is_out() {
+async fn t34_k07_what_the_desk_revokes_a_gate_elsewhere_refuses_once_the_answer_is_out() {
     let t = TestTrigate::start().await;
     let folder = tempfile::tempdir().unwrap();
     let far = start_gate(&t, folder.path(), "gate-1").await;
