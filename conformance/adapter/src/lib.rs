@@ -100,11 +100,7 @@ fn object(json: &RawValue) -> Result<Value, String> {
 }
 
 fn sig(question: &Question<'_>) -> Result<(), String> {
-    let algorithm: Algorithm = match member(&question.alg, "alg")? {
-        // RFC 9864 §2.2: the name that says the curve.
-        "Ed25519" => Algorithm::EdDSA,
-        name => name.parse().map_err(text)?,
-    };
+    let algorithm: Algorithm = member(&question.alg, "alg")?.parse().map_err(text)?;
     let jwk = match (question.jwk, &question.der) {
         (Some(jwk), None) => object(jwk)?,
         (None, Some(der)) => {

@@ -82,6 +82,10 @@ impl FromStr for Algorithm {
 
     /// Exact and case-sensitive. // RFC 7515 §4.1.1
     fn from_str(name: &str) -> Result<Self, JoseError> {
+        // RFC 9864 §2.2: the same algorithm under the name that says its curve.
+        if name == "Ed25519" {
+            return Ok(Self::EdDSA);
+        }
         Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or(JoseError::AlgorithmNotAllowed)
     }
 }

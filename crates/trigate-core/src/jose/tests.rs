@@ -218,6 +218,14 @@ fn rfc9068_4_typ_is_compared_as_a_media_type() {
 // ---- the catalogue
 
 #[test]
+fn rfc9864_2_2_ed25519_is_eddsa_by_its_full_name() {
+    let token = with_header(&EDDSA, r#"{"alg":"Ed25519","kid":"ed"}"#);
+    assert!(verify(&token, EDDSA.verifying_key()).is_ok());
+    refused(&with_header(&ES256, r#"{"alg":"Ed25519"}"#), &ES256, JoseError::AlgorithmMismatch);
+    refused(&with_header(&EDDSA, r#"{"alg":"Ed448"}"#), &EDDSA, JoseError::AlgorithmNotAllowed);
+}
+
+#[test]
 fn t01_alg_none_is_refused() {
     for alg in [r#""none""#, r#""None""#, r#""NONE""#, r#""nOnE""#, r#""none ""#, r#""""#, r#""rs256""#, r#""RS256 ""#]
     {
