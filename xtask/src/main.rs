@@ -22,6 +22,9 @@ cargo xtask <command>
   tidy      the house rules alone: crate edges and other invariants of the design
   docs      writes docs/reference/attacks.md and specs.md from the tests
   need      installs what the tests need (Debian packages, npm and PyPI clients) and says what it did
+  crosstalk [N]
+            N requests (10,000,000) through the upstream pool beside an API that breaks every rule: early answers,
+            left-over bytes, resets, 1xx, closed connections, callers that go away. No answer may reach the wrong caller
   races     10,000 parallel pairs of code redemption and refresh on both stores; 1,000 revocations of each kind
             under load; 50 restarts after kill -9 (minutes; also part of `test` in a smaller count)
   bench gate [--docs] [--only PATTERN] …
@@ -40,6 +43,7 @@ fn main() -> Result<()> {
         Some("need") => need::install(&root).map(|_| ()),
         Some("races") => races(&root),
         Some("bench") => bench(&root),
+        Some("crosstalk") => crosstalk(std::env::args().nth(2)),
         Some("help" | "--help" | "-h") | None => {
             print!("{HELP}");
             Ok(())
@@ -105,6 +109,10 @@ fn bench(root: &Path) -> Result<()> {
         };
     }
     run(&mut command)
+fn crosstalk(count: Option<String>) -> Result<()> {
+    let mut test = Command::new("cargo");
+    test.args(["test", "--release", "-p", "trigate", "--test", "it", "--", "--nocapture", "crosstalk_"]);
+    run(test.env("TRIGATE_TEST_REQUESTS", count.as_deref().unwrap_or("10000000")))
 }
 
 /// nextest where it is there, `cargo test` otherwise: the same tests.

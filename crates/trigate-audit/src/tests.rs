@@ -91,6 +91,7 @@ fn record(number: u64) -> Record {
         bytes_out: number,
         duration_us: 5,
         cut: false,
+        ended: None,
     })
 }
 

@@ -18,7 +18,7 @@ use trigate_core::{
     reason::Reason,
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Established {
     pub route: Arc<RouteRule>,
     pub path: NormalPath,

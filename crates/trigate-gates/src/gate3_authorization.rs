@@ -30,9 +30,14 @@ pub(crate) fn authorize(passage: &Passage<'_>, current: Current) -> Result<Autho
 }
 
 fn judge(passage: &Passage<'_>, established: &mut Established) -> Result<(), Reason> {
+    judge_again(established)?;
+    policy::check(passage, established)
+}
+
+/// All but the policy: what is asked of an open stream, too.
+pub(crate) fn judge_again(established: &Established) -> Result<(), Reason> {
     agreement::check(established)?;
     subject::check(established)?;
     scope::check(established)?;
-    role::check(established)?;
-    policy::check(passage, established)
+    role::check(established)
 }

@@ -30,6 +30,7 @@ mod request;
 mod route;
 mod rules;
 mod sharded;
+mod standing;
 #[cfg(feature = "remote")]
 pub mod system;
 #[cfg(test)]
@@ -53,3 +54,4 @@ pub use rules::{
     Introspection, IntrospectionMethod, IssuerRule, KeySource, Kinds, Limit, MachineMatch, MachineRule, Plan,
     ProofRules, RouteKind, RouteRule, Rules, ServiceMark, SubjectKind, UriPattern, WithoutLease,
 };
+pub use standing::Standing;

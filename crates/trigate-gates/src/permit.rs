@@ -6,8 +6,9 @@ use crate::{
     gate1_identification::rate_limit::{LimitState, limit_headers},
     normal_path::NormalPath,
     passage::Passage,
-    request::is_trusted_proxy,
+    request::{ClientCertificate, is_trusted_proxy},
     rules::{Plan, RouteRule, Rules, SubjectKind},
+    standing::Standing,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -22,21 +23,23 @@ use trigate_core::{
 };
 
 /// Leave for one request to go on. Made by [`crate::Gates::admit`] alone, after its record was written.
-pub struct Permit(Box<Granted>);
+pub struct Permit(Arc<Granted>);
 
-struct Granted {
+pub(crate) struct Granted {
     request: RequestId,
-    rules: Arc<Rules>,
-    established: Box<Established>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) established: Box<Established>,
     application: Option<Arc<Application>>,
     facts: Facts,
-    observed: Option<Reason>,
-    client: IpAddr,
+    pub(crate) observed: Option<Reason>,
+    pub(crate) client: IpAddr,
     from_trusted_proxy: bool,
     own_headers: Arc<Vec<HeaderName>>,
     client_name: Option<String>,
     /// When it was given.
     at: Timestamp,
+    /// The certificate that came with the request: an open stream is asked about it, too.
+    pub(crate) certificate: Option<Box<ClientCertificate>>,
 }
 
 impl Permit {
@@ -47,7 +50,7 @@ impl Permit {
     ) -> Self {
         let client = established.acting_token().and_then(|token| token.facts.client.as_ref());
         let client_name = client.map(|id| passage.known().client(id).map_or(id.to_string(), |face| face.name.clone()));
-        Self(Box::new(Granted {
+        Self(Arc::new(Granted {
             rules: Arc::clone(passage.rules),
             application: established.application(),
             facts: established.proven_facts(),
@@ -56,6 +59,7 @@ impl Permit {
             from_trusted_proxy: is_trusted_proxy(passage.request.peer, &passage.rules.trusted_proxies),
             client_name,
             at: passage.now,
+            certificate: passage.request.certificate.map(|certificate| Box::new(certificate.clone())),
             own_headers: passage.own_headers,
             request: passage.id,
             established,
@@ -127,6 +131,11 @@ impl Permit {
     /// When the token by which it was judged ends, if it was by one: an open stream ends then, too.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.0.established.acting_token().map(|token| token.facts.expires_at)
+    }
+
+    /// What an open stream is asked by, as long as it flows.
+    pub fn standing(&self) -> Standing {
+        Standing(Arc::clone(&self.0))
     }
 
     /// When it was given.

@@ -588,6 +588,8 @@ pub struct RouteRule {
     pub max_body_bytes: u64,
     /// A key must name the demanded scopes itself: one without any scopes has none of them.
     pub scoped_keys: bool,
+    /// May become a WebSocket.
+    pub websocket: bool,
     /// Attach a signed assertion of the identity.
     pub assertion: bool,
     /// Pass `Authorization` and key headers on to the upstream.
@@ -627,6 +629,7 @@ impl RouteRule {
             upstream: String::new(),
             max_body_bytes: 10 * 1024 * 1024,
             scoped_keys: false,
+            websocket: false,
             assertion: false,
             pass_credentials: false,
             client_cert: false,

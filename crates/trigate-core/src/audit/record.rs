@@ -145,6 +145,9 @@ pub struct Completion {
     /// The body ended before its end.
     #[serde(skip_serializing_if = "is_false", default)]
     pub cut: bool,
+    /// Why the gate ended it: a reason's code, such as `token.revoked`, or `deadline.silence`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended: Option<String>,
 }
 
 /// What was refused below a request: a parse error, a TLS failure, a deadline.

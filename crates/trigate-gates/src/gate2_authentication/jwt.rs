@@ -63,11 +63,15 @@ fn check_our_signature(passage: &Passage<'_>, compact: &Compact<'_>) -> Result<P
 
 /// The signing key of this name, if it is published and not revoked.
 pub(crate) fn our_key(passage: &Passage<'_>, kid: Option<&str>) -> Result<Arc<SigningKey>, Reason> {
-    let key = kid.and_then(|kid| passage.known().signing_key(kid)).ok_or(Reason::TokenKeyUnknown)?;
+    published_key(passage.known(), kid, passage.now)
+}
+
+pub(crate) fn published_key(known: &Known, kid: Option<&str>, now: Timestamp) -> Result<Arc<SigningKey>, Reason> {
+    let key = kid.and_then(|kid| known.signing_key(kid)).ok_or(Reason::TokenKeyUnknown)?;
     if key.revoked {
         return Err(Reason::SigningKeyRevoked);
     }
-    if key.published_until.is_some_and(|until| passage.now >= until) {
+    if key.published_until.is_some_and(|until| now >= until) {
         return Err(Reason::TokenKeyUnknown);
     }
     Ok(key)

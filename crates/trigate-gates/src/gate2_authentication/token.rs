@@ -5,7 +5,7 @@
 //! foreign keys) and the whole token. Expiry, audience, type, binding and changes are judged on every request.
 
 use super::{introspection, jwt, opaque, sender};
-use crate::{established::Established, passage::Passage, request::PresentedToken, rules::IssuerRule};
+use crate::{established::Established, known::Known, passage::Passage, request::PresentedToken, rules::IssuerRule};
 use std::sync::Arc;
 use trigate_core::{
     Timestamp,
@@ -172,11 +172,7 @@ fn check_audience(facts: &TokenFacts, rule: &IssuerRule) -> Result<(), Reason> {
 /// Is it still true, by what this gate knows now? Takes away what was narrowed.
 pub(crate) fn check_current(passage: &Passage<'_>, token: &mut Token) -> Result<(), Reason> {
     let known = passage.known();
-    if token.ours {
-        known.check_token(&token.facts)?;
-    } else {
-        known.check_foreign_token(&token.facts, token.by_text, token.leeway_s)?;
-    }
+    check_known(known, token)?;
     if token.signed {
         check_signing_key(passage, token)?;
     }
@@ -184,6 +180,15 @@ pub(crate) fn check_current(passage: &Passage<'_>, token: &mut Token) -> Result<
         known.narrow(Arc::make_mut(&mut token.facts));
     }
     Ok(())
+}
+
+/// Was it, or what it stands on, revoked?
+pub(crate) fn check_known(known: &Known, token: &Token) -> Result<(), Reason> {
+    if token.ours {
+        known.check_token(&token.facts)
+    } else {
+        known.check_foreign_token(&token.facts, token.by_text, token.leeway_s)
+    }
 }
 
 /// A key that was retired or removed signs nothing any more, also for tokens that were verified before.

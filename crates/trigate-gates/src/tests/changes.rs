@@ -213,3 +213,55 @@ async fn a_plan_that_no_file_names_is_the_strictest_and_not_none() {
         assert_eq!(rig.ask("/weather").key(&rig.key_a).verdict().await, verdict);
     }
 }
+
+#[tokio::test]
+async fn g14_what_was_allowed_stands_until_what_it_stood_on_goes() {
+    type Change = fn(&Rig);
+    let changes: [(&str, Change); 9] = [
+        ("token.expired", |rig| rig.clock.advance_s(700)),
+        ("user.revoked", |rig| rig.revoke(Target::User { id: id(ALICE), issuer: None })),
+        ("session.revoked", |rig| rig.revoke(Target::Session { id: id("ses_1"), issuer: None })),
+        ("grant.revoked", |rig| rig.revoke(Target::Grant { id: id("grt_1") })),
+        ("client.revoked", |rig| rig.revoke(Target::Client { id: id("cli_a"), issuer: None })),
+        ("application.revoked", |rig| rig.revoke(Target::Application { id: id("app_a") })),
+        ("signing_key.revoked", |rig| rig.revoke(Target::SigningKey { kid: "key-2026-11".into() })),
+        ("user.disabled", |rig| rig.change(What::UserState { user: id(ALICE), state: State::Disabled })),
+        ("gate.stale", |rig| rig.known.drop_lease()),
+    ];
+    for (reason, change) in changes {
+        let rig = Rig::new();
+        let token = rig.token(json!({ "roles": ["admin"] }));
+        let permit = rig.ask("/admin").bearer(&token).permit().await;
+        let standing = permit.standing();
+        assert_eq!(standing.check(&rig.gates), Ok(()), "{reason}");
+        let (records, position) = (rig.records(), standing.position());
+        rig.revoke(Target::User { id: id("usr_other"), issuer: None });
+        assert!(standing.check(&rig.gates).is_ok() && rig.known.position() > position);
+        change(&rig);
+        assert_eq!(standing.check(&rig.gates).map_err(|reason| reason.code()), Err(reason));
+        assert_eq!(rig.records(), records, "asking leaves no record");
+    }
+}
+
+#[tokio::test]
+async fn g14_t35_a_narrowing_ends_what_needed_it_and_nothing_else() {
+    let rig = Rig::new();
+    let token = rig.token(json!({ "roles": ["admin", "customer"] }));
+    let admin = rig.ask("/admin").bearer(&token).permit().await.standing();
+    let orders = rig.ask("/orders").bearer(&token).permit().await.standing();
+    let keep_until = rig.clock.now().plus_seconds(3_600);
+    rig.change(What::RolesNarrowed { user: id(ALICE), roles: vec!["admin".into()], keep_until });
+    assert_eq!(admin.check(&rig.gates).map_err(|reason| reason.code()), Err("role.missing"));
+    assert_eq!(orders.check(&rig.gates), Ok(()));
+}
+
+#[tokio::test]
+async fn g14_keys_and_certificates_end_streams_too() {
+    let rig = Rig::new();
+    let key = rig.put_key(|record| record.expires_at = Some(rig.clock.now().plus_seconds(60)));
+    let standing = rig.ask("/weather").key(&key).permit().await.standing();
+    assert_eq!(standing.ends_at(), Some(rig.clock.now().plus_seconds(60)));
+    assert_eq!(standing.check(&rig.gates), Ok(()));
+    rig.clock.advance_s(61);
+    assert_eq!(standing.check(&rig.gates).map_err(|reason| reason.code()), Err("key.expired"));
+}

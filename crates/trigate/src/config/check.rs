@@ -407,6 +407,12 @@ impl Check<'_> {
                 None => vec![],
             };
             self.refuse(line, format!("`{}` is not in `[upstreams]`", route.upstream), remedies);
+        } else if route.upgrade.is_some()
+            && self.file.upstreams.get(&route.upstream).is_some_and(super::Upstream::speaks_http2)
+        {
+            let line = self.route_line(index, "upgrade");
+            let why = format!("`{}` is spoken to in HTTP/2, where nothing is upgraded", route.upstream);
+            self.refuse(line, why, vec![]);
         }
     }
 

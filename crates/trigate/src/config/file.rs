@@ -306,6 +306,9 @@ pub struct Route {
     /// Bytes of request body that are carried. Default: `limits.body_bytes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<u64>,
+    /// `"websocket"`: this route's connections may become WebSockets. Needs an upstream on HTTP/1.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
     /// Hand the upstream a signed statement of who was let in.
     #[serde(skip_serializing_if = "is_false")]
     pub assertion: bool,
@@ -321,6 +324,12 @@ pub struct Route {
     /// DPoP proofs must carry a nonce of this gate process. Default: `dpop.nonce`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dpop_nonce: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Upgrade {
+    WebSocket,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

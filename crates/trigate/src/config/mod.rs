@@ -19,7 +19,8 @@ mod upstreams;
 
 pub use check::{ANY_AUDIENCE, Finding, MAX_FOREIGN_LIFE_S, Remedy, Report};
 pub use file::{
-    Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Route, Server, TrustedIssuer, WithoutLease, Words,
+    Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Route, Server, TrustedIssuer, Upgrade, WithoutLease,
+    Words,
 };
 pub use forward_auth::ForwardAuth;
 pub use gate::{Gate, gate_key_from_environment, load_gate};

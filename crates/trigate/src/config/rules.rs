@@ -179,6 +179,7 @@ fn route_rule(route: &file::Route, file: &File) -> Result<RouteRule, String> {
     rule.policy = route.policy;
     rule.upstream = route.upstream.clone();
     rule.max_body_bytes = route.max_body_bytes.unwrap_or(file.limits.body_bytes);
+    rule.websocket = route.upgrade == Some(file::Upgrade::WebSocket);
     rule.assertion = route.assertion;
     rule.client_cert = route.client_cert;
     rule.pass_credentials = route.pass_credentials;

@@ -98,6 +98,10 @@ impl Upstream {
         Self(Table { addresses: Words(vec![address.to_owned()]), ..Table::default() })
     }
 
+    pub fn speaks_http2(&self) -> bool {
+        self.0.http2 || self.0.addresses.iter().any(|address| address.starts_with("h2c:"))
+    }
+
     /// What is wrong with it, and in which field.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let table = &self.0;

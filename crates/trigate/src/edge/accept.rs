@@ -93,16 +93,16 @@ fn begin<H: Handler>(
     let _ = stream.set_nodelay(true);
     let core = Rc::clone(core);
     spawn_local(async move {
-        let _place = place;
+        let place = Some(place);
         let peer = SocketAddr::new(address, peer.port());
         match core.mode.clone() {
             Mode::Plain => {
-                let connection = Connection { peer, tls: false, certificate: None };
+                let connection = Connection { peer, tls: false, certificate: None, place };
                 serve(&core, stream, connection, watcher).await;
             }
             Mode::Tls(current) => match tls::handshake(stream, &current, core.bounds.handshake_deadline).await {
                 Ok((stream, certificate)) => {
-                    serve(&core, stream, Connection { peer, tls: true, certificate }, watcher).await
+                    serve(&core, stream, Connection { peer, tls: true, certificate, place }, watcher).await
                 }
                 Err(refused) => core.recorder.refused(address, refused.code, &refused.detail),
             },
@@ -111,14 +111,15 @@ fn begin<H: Handler>(
 }
 
 /// How many are open on this core, and from where.
-#[derive(Default)]
-struct Open {
+#[derive(Debug, Default)]
+pub struct Open {
     all: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
 /// One open connection; gone when dropped.
-struct Place {
+#[derive(Debug)]
+pub struct Place {
     open: Rc<RefCell<Open>>,
     address: IpAddr,
 }

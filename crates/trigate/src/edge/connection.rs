@@ -19,6 +19,7 @@ use std::{
     net::IpAddr,
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -40,15 +41,15 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
 
 pub async fn serve<H: Handler, S>(core: &Rc<Core<H>>, stream: S, connection: Connection, watcher: Watcher)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let progress = Rc::new(Progress::default());
+    let progress = Arc::new(Progress::default());
     let peer = connection.peer.ip();
     let connection = Rc::new(connection);
     let service = service_fn({
-        let (handler, progress) = (Rc::clone(&core.handler), Rc::clone(&progress));
+        let (handler, progress) = (Rc::clone(&core.handler), Arc::clone(&progress));
         move |request: Request<Incoming>| {
-            let (handler, connection, progress) = (Rc::clone(&handler), Rc::clone(&connection), Rc::clone(&progress));
+            let (handler, connection, progress) = (Rc::clone(&handler), Rc::clone(&connection), Arc::clone(&progress));
             async move {
                 let busy = Busy::begin(progress);
                 let response: Response<H::Body> = handler.handle(request, connection).await;
@@ -56,8 +57,8 @@ where
             }
         }
     });
-    let stream = TokioIo::new(Watched::new(stream, Rc::clone(&progress), core.bounds.write_stall));
-    let serving = builder(core).serve_connection(stream, service).into_owned();
+    let stream = TokioIo::new(Watched::new(stream, Arc::clone(&progress), core.bounds.write_stall));
+    let serving = builder(core).serve_connection_with_upgrades(stream, service).into_owned();
     let mut serving = pin!(watcher.watch(serving));
     let outcome = tokio::select! {
         outcome = &mut serving => outcome,
@@ -98,10 +99,10 @@ fn builder<H>(core: &Core<H>) -> auto::Builder<Local> {
 }
 
 /// A request in flight, until its response's body has gone.
-struct Busy(Rc<Progress>);
+struct Busy(Arc<Progress>);
 
 impl Busy {
-    fn begin(progress: Rc<Progress>) -> Self {
+    fn begin(progress: Arc<Progress>) -> Self {
         progress.requests.set(progress.requests.get() + 1);
         progress.in_flight.set(progress.in_flight.get() + 1);
         Self(progress)

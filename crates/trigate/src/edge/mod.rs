@@ -28,6 +28,8 @@ pub struct Connection {
     pub tls: bool,
     /// Its key was proven in the handshake; the chain is judged for each request, by what is trusted then.
     pub certificate: Option<trust::Presented>,
+    /// Held while anything of the connection lives, upgraded or not.
+    pub place: Option<accept::Place>,
 }
 
 /// Answers requests on one core. Errors are answers too.

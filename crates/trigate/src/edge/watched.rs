@@ -1,10 +1,13 @@
 //! How far has this peer come? A stream that counts its bytes and lets go of a peer that stops reading.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io,
     pin::Pin,
-    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,25 +16,39 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// What the connection task and its requests know of each other.
+/// What the connection task and its requests know of each other. One thread writes; atomic because hyper asks that what
+/// may be upgraded can be sent.
 #[derive(Debug, Default)]
 pub struct Progress {
-    pub read: Cell<u64>,
+    pub read: Count,
     /// Bytes read when the last response was ready: no more since then means an idle connection, not a slow one.
-    pub read_at_response: Cell<u64>,
-    pub requests: Cell<u64>,
-    pub in_flight: Cell<u32>,
+    pub read_at_response: Count,
+    pub requests: Count,
+    pub in_flight: Count,
+}
+
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
 }
 
 pub struct Watched<S> {
     inner: S,
-    progress: Rc<Progress>,
+    progress: Arc<Progress>,
     stall: Duration,
     stalled: RefCell<Option<Pin<Box<Sleep>>>>,
 }
 
 impl<S> Watched<S> {
-    pub const fn new(inner: S, progress: Rc<Progress>, stall: Duration) -> Self {
+    pub const fn new(inner: S, progress: Arc<Progress>, stall: Duration) -> Self {
         Self { inner, progress, stall, stalled: RefCell::new(None) }
     }
 

@@ -21,6 +21,10 @@ pub enum Problem {
     GatewayTimeout,
     /// No address of the API is well, or all have enough to do.
     Unavailable,
+    /// No longer allowed, before the answer began.
+    Ended,
+    /// The route does not become what the client wishes.
+    NoUpgrade,
     /// This core has enough to do.
     Overloaded,
 }
@@ -41,6 +45,8 @@ impl Problem {
             Self::GatewayTimeout => {
                 (StatusCode::GATEWAY_TIMEOUT, "gateway timeout", "the API behind the gate did not answer in time")
             }
+            Self::Ended => (StatusCode::FORBIDDEN, "ended", "what allowed this request no longer stands"),
+            Self::NoUpgrade => (StatusCode::NOT_IMPLEMENTED, "not upgraded", "this route is not upgraded"),
             Self::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the API behind the gate cannot take requests now")
             }

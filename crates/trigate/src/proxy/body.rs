@@ -1,7 +1,12 @@
 //! How much goes through, and did it arrive whole? Bodies are streamed, counted, capped and timed; the completion
 //! record is written when the response's body ends, however it ends.
 
-use super::upstream::Held;
+use super::{
+    grpc,
+    road::answer_headers,
+    upstream::Held,
+    watch::{End, Watch, Watched},
+};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -20,6 +25,7 @@ use trigate_core::{
     id::RequestId,
     port::{AuditSink, Clock, Monotonic},
 };
+use trigate_gates::Standing;
 
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -129,7 +135,8 @@ impl Body for CarriedIn {
             }
             Poll::Ready(Some(Err(_))) => self.cut(Cut::Broken),
             Poll::Ready(Some(Ok(frame))) => {
-                // Trailers are not passed on: few APIs expect them, and they could carry names that we strip.
+                // RFC 9110 §6.5.1: trailers may be dropped, and are: they could carry names that we strip, after the
+                // head was judged. gRPC has none in requests.
                 let Ok(data) = frame.into_data() else {
                     self.flow.in_ended.set(true);
                     return Poll::Ready(None);
@@ -204,16 +211,46 @@ pub struct CarriedOut {
     /// Written when this is dropped.
     pub ending: Ending,
     failed: bool,
+    watching: Watching,
+    /// An end before the end is told in trailers.
+    grpc: bool,
+}
+
+/// Bodies that arrive whole with their head are not watched: they cost nothing here.
+pub enum Watching {
+    Not,
+    /// Begins when there is something to wait for.
+    Before(Rc<Watch>, Option<Standing>, Duration),
+    Now(Watched),
+}
+
+impl Watching {
+    fn begin(&mut self) -> Option<&Watched> {
+        if let Self::Before(..) = self
+            && let Self::Before(watch, standing, silence) = std::mem::replace(self, Self::Not)
+        {
+            *self = Self::Now(watch.open(standing, silence));
+        }
+        match self {
+            Self::Now(watched) => Some(watched),
+            _ => None,
+        }
+    }
 }
 
 impl CarriedOut {
-    pub fn new(body: Incoming, held: Held, ending: Ending) -> Box<Self> {
-        let mut this = Box::new(Self { body, held, ending, failed: false });
+    pub fn new(body: Incoming, held: Held, ending: Ending, watching: Watching, grpc: bool) -> Box<Self> {
+        let mut this = Box::new(Self { body, held, ending, failed: false, watching, grpc });
         this.settle();
         this
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Watching::Now(watched) = &self.watching
+            && let Some(end) = watched.end()
+        {
+            return self.end(end);
+        }
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
             Poll::Ready(None) => {
@@ -224,15 +261,45 @@ impl CarriedOut {
             Poll::Ready(Some(Ok(frame))) => {
                 self.ending.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.settle();
+                if !self.ending.whole
+                    && let Some(watched) = self.watching.begin()
+                {
+                    watched.moved();
+                }
             }
-            Poll::Pending => {}
+            Poll::Pending => {
+                if let Some(watched) = self.watching.begin()
+                    && let Poll::Ready(end) = watched.poll(cx)
+                {
+                    return self.end(end);
+                }
+            }
         }
-        polled.map_err(Into::into)
+        match polled {
+            // What an API may not say in a header it may not say in a trailer.
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(match frame.into_trailers() {
+                Ok(trailers) => Frame::trailers(answer_headers(trailers)),
+                Err(data) => data,
+            }))),
+            other => other.map_err(Into::into),
+        }
+    }
+
+    /// Ends here what may not flow on.
+    fn end(&mut self, end: End) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.ending.ended.replace(end).is_some() {
+            return Poll::Ready(None);
+        }
+        self.failed = true;
+        if self.grpc {
+            return Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(end)))));
+        }
+        Poll::Ready(Some(Err(Box::new(end))))
     }
 
     /// The connection may serve the next request once both bodies have ended.
     fn settle(&mut self) {
-        if self.ending.whole || self.body.is_end_stream() {
+        if self.ending.ended.is_none() && (self.ending.whole || self.body.is_end_stream()) {
             self.ending.whole = true;
             if !self.failed && self.ending.flow.in_ended.get() && self.ending.flow.cut.get().is_none() {
                 self.held.done();
@@ -253,6 +320,8 @@ pub struct Ending {
     pub bytes_out: u64,
     pub flow: Rc<Flow>,
     pub whole: bool,
+    /// Ended by the gate.
+    pub ended: Option<End>,
 }
 
 impl Drop for Ending {
@@ -268,6 +337,7 @@ impl Drop for Ending {
             bytes_out: self.bytes_out,
             duration_us,
             cut: !self.whole,
+            ended: self.ended.map(|end| end.code().to_owned()),
         }));
     }
 }

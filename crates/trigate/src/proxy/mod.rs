@@ -10,10 +10,13 @@ mod cors;
 mod explain;
 mod ext_authz;
 mod forward_auth;
+mod grpc;
 mod inside;
 mod road;
 pub mod try_mode;
+mod upgrade;
 mod upstream;
+mod watch;
 
 pub use body::{Answer, PaceRule};
 pub use explain::explain;
@@ -23,3 +26,4 @@ pub use road::{Extras, NoExtras, Road, RoadConfig, RoadParts};
 pub use upstream::{
     Ejection, HealthRule, Pool, TlsSettings, Upstream, UpstreamBounds, UpstreamUrl, carry_over, check_health,
 };
+pub use watch::Watch;

@@ -2,10 +2,11 @@
 
 use super::{
     answer::{Problem, json, put_request_id},
-    body::{Answer, CarriedIn, CarriedOut, Cut, Ending, Flow, PaceRule},
+    body::{Answer, CarriedIn, CarriedOut, Cut, Ending, Flow, PaceRule, Watching},
     certificate::{ClientCertificates, Shown},
-    cors,
+    cors, grpc, upgrade,
     upstream::{Carrier, Failed, Held, Pool, Tried, Upstream, UpstreamError, UpstreamUrl},
+    watch::{Watch, Watched},
 };
 use crate::{
     edge::{Connection, Handler, Recorder, authority::Authority, client_cert, head, trust::Trust},
@@ -71,6 +72,7 @@ pub struct RoadParts {
 pub struct Road {
     parts: RoadParts,
     pool: Rc<Pool>,
+    watch: Rc<Watch>,
     recorder: Rc<Recorder>,
     /// Requests whose answer has not begun, and how many may be.
     in_work: Rc<Cell<usize>>,
@@ -79,9 +81,9 @@ pub struct Road {
 }
 
 impl Road {
-    pub fn new(parts: RoadParts, pool: Rc<Pool>, recorder: Rc<Recorder>, most: usize) -> Rc<Self> {
+    pub fn new(parts: RoadParts, pool: Rc<Pool>, watch: Rc<Watch>, recorder: Rc<Recorder>, most: usize) -> Rc<Self> {
         let certificates = ClientCertificates::new(Arc::clone(&parts.trust));
-        Rc::new(Self { parts, pool, recorder, in_work: Rc::default(), most, certificates })
+        Rc::new(Self { parts, pool, watch, recorder, in_work: Rc::default(), most, certificates })
     }
 
     /// `None`: this core has enough to do, and says so before it costs anything (R15).
@@ -114,8 +116,8 @@ impl Handler for Road {
             self.recorder.refused(connection.peer.ip(), "limit.requests", "too many requests are in work");
             return Problem::Overloaded.answer(None, is_http1(&head));
         };
-        let Authority { host, port } = match self.check_head(&head, connection.peer.ip()) {
-            Ok(authority) => authority,
+        let (Authority { host, port }, upgrades) = match self.check_head(&head, connection.peer.ip()) {
+            Ok(checked) => checked,
             Err(problem) => return problem.answer(None, is_http1(&head)),
         };
         if let Some(answer) = cors::preflight(&config.rules, &host, &head) {
@@ -134,6 +136,9 @@ impl Handler for Road {
         let outcome = if observed.is_some() { Outcome::Observed } else { Outcome::Allowed };
         self.parts.metrics.passage(&permit.route().name, outcome, observed.map(|reason| reason.code()));
         match permit.route().kind {
+            RouteKind::Upstream if upgrades => {
+                Box::pin(self.upgrade(Passage { config, head, host, connection, shown, permit, started })).await
+            }
             RouteKind::Upstream => {
                 Box::pin(self.forward(Passage { config, head, host, connection, shown, permit, started }, body)).await
             }
@@ -184,8 +189,8 @@ struct Passage {
 
 impl Road {
     /// Refuses what no route may get: heads that the next server could read differently.
-    fn check_head(&self, head: &Parts, peer: IpAddr) -> Result<Authority, Problem> {
-        head::check(head).map_err(|bad| {
+    fn check_head(&self, head: &Parts, peer: IpAddr) -> Result<(Authority, bool), Problem> {
+        head::check_upgradable(head).map_err(|bad| {
             self.recorder.refused(peer, bad.code, bad.detail);
             Problem::BadHead(bad)
         })
@@ -213,6 +218,10 @@ impl Road {
         }
         let name = route.as_ref().map_or("", |route| route.name.as_str());
         self.parts.metrics.passage(name, Outcome::Refused, Some(refusal.reason().code()));
+        grpc::dress(&head.headers, refusal.status(), response.headers_mut());
+        if is_http1(head) && head.headers.contains_key(header::UPGRADE) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         self.finish(refusal.status(), started);
         response
     }
@@ -251,7 +260,10 @@ impl Road {
             Ok((response, held)) => {
                 let (parts, body) = response.into_parts();
                 ending.status = parts.status.as_u16();
-                let mut response = Response::new(Answer::Carried(CarriedOut::new(body, held, ending)));
+                let grpc = grpc::speaks(&parts.headers);
+                let silence = self.silence(&passage);
+                let watching = Watching::Before(Rc::clone(&self.watch), Some(passage.permit.standing()), silence);
+                let mut response = Response::new(Answer::Carried(CarriedOut::new(body, held, ending, watching, grpc)));
                 *response.status_mut() = parts.status;
                 *response.headers_mut() = answer_headers(parts.headers);
                 self.dress(&passage, &mut response);
@@ -263,7 +275,93 @@ impl Road {
         ending.whole = true;
         let mut response = problem.answer(Some(passage.permit.request_id()), http1);
         self.dress(&passage, &mut response);
+        grpc::dress(&passage.head.headers, problem.status(), response.headers_mut());
         response
+    }
+
+    fn silence(&self, passage: &Passage) -> std::time::Duration {
+        let upstream = passage.config.upstreams.get(&passage.permit.route().upstream);
+        upstream.map_or(std::time::Duration::MAX, |upstream| upstream.bounds.silence)
+    }
+
+    /// A WebSocket, where the route and then the API allow it. The client's connection ends with any other answer: what
+    /// follows on it may be meant for another protocol (G05).
+    async fn upgrade(&self, mut passage: Passage) -> Response<Answer> {
+        let flow = Rc::new(Flow::default());
+        flow.in_ended.set(true);
+        let mut ending = self.ending(&passage, &flow);
+        let client = passage.head.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        let asked = match client.filter(|_| passage.permit.route().websocket) {
+            Some(client) => self.ask_upgrade(&passage, &flow).await.map(|answer| (client, answer)),
+            None => {
+                self.recorder.refused(passage.connection.peer.ip(), "http.upgrade", "the route is not upgraded");
+                Err(Problem::NoUpgrade)
+            }
+        };
+        let mut response = match asked {
+            Ok((client, answer)) => {
+                ending.status = answer.status().as_u16();
+                if upgrade::agreed(&answer) {
+                    let watched = self.watch.open(Some(passage.permit.standing()), self.silence(&passage));
+                    let connection = Rc::clone(&passage.connection);
+                    upgrade::Tunnel { client, watched, ending, connection }.open(answer)
+                } else if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    ending.status = Problem::BadGateway.status().as_u16();
+                    Problem::BadGateway.answer(Some(passage.permit.request_id()), true)
+                } else {
+                    let watching = Watching::Before(
+                        Rc::clone(&self.watch),
+                        Some(passage.permit.standing()),
+                        self.silence(&passage),
+                    );
+                    upgrade::refused(answer, ending, watching)
+                }
+            }
+            Err(problem) => {
+                ending.status = problem.status().as_u16();
+                ending.whole = true;
+                problem.answer(Some(passage.permit.request_id()), true)
+            }
+        };
+        self.dress(&passage, &mut response);
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn ask_upgrade(&self, passage: &Passage, flow: &Rc<Flow>) -> Result<Response<Incoming>, Problem> {
+        let route = passage.permit.route();
+        let upstream = passage.config.upstreams.get(&route.upstream).ok_or(Problem::BadGateway)?;
+        let assertion = self.assertion(passage)?;
+        let mut tried = Tried::default();
+        loop {
+            let now = self.parts.clock.monotonic();
+            let (index, target, _busy) = upstream.choose(now, tried).ok_or(Problem::Unavailable)?;
+            let request = upstream_request(passage, &target.url, assertion.clone(), CarriedIn::none(Rc::clone(flow)));
+            let request = request.ok_or(Problem::BadGateway)?;
+            let error = match upgrade::ask(&target.url, upstream.bounds, &self.pool.tls, request).await {
+                Ok(answer) => {
+                    upstream.succeeded(target);
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            upstream.failed(target, self.parts.clock.monotonic());
+            let problem = self.explain(passage, &target.url, flow, &error);
+            tried.add(index);
+            if !matches!(error, UpstreamError::Connect(_)) || tried.count() == upstream.targets.len() {
+                return Err(problem);
+            }
+        }
+    }
+
+    fn assertion(&self, passage: &Passage) -> Result<Option<String>, Problem> {
+        let route = passage.permit.route();
+        if !route.assertion {
+            return Ok(None);
+        }
+        self.parts.extras.assertion(&passage.permit, &route.upstream).ok_or(Problem::BadGateway).map(Some)
     }
 
     fn dress(&self, passage: &Passage, response: &mut Response<Answer>) {
@@ -286,6 +384,7 @@ impl Road {
             bytes_out: 0,
             flow: Rc::clone(flow),
             whole: false,
+            ended: None,
         }
     }
 
@@ -301,11 +400,10 @@ impl Road {
         if body.size_hint().lower() > route.max_body_bytes {
             return Err(Problem::TooLarge);
         }
-        let assertion = if route.assertion {
-            Some(self.parts.extras.assertion(&passage.permit, &route.upstream).ok_or(Problem::BadGateway)?)
-        } else {
-            None
-        };
+        let assertion = self.assertion(passage)?;
+        // A request that is still coming while its credential is revoked goes no further.
+        let uploads =
+            (!body.is_end_stream()).then(|| self.watch.open(Some(passage.permit.standing()), std::time::Duration::MAX));
         let repeatable = body.is_end_stream() && passage.head.method.is_safe();
         let mut carried = CarriedIn::new(body, Rc::clone(flow), route.max_body_bytes, passage.config.pace);
         let mut tried = Tried::default();
@@ -318,13 +416,14 @@ impl Road {
             let make = |body| upstream_request(passage, &target.url, assertion.clone(), body);
             let again = || repeatable.then(|| make(CarriedIn::none(Rc::clone(flow)))).flatten();
             let request = make(carried).ok_or(Problem::BadGateway)?;
-            let Failed { error, unsent } = match self.send(upstream, &target.url, request, again).await {
-                Ok((response, lease)) => {
-                    upstream.succeeded(target);
-                    return Ok((response, Held { lease, busy }));
-                }
-                Err(failed) => failed,
-            };
+            let Failed { error, unsent } =
+                match until_ended(uploads.as_ref(), self.send(upstream, &target.url, request, again)).await? {
+                    Ok((response, lease)) => {
+                        upstream.succeeded(target);
+                        return Ok((response, Held { lease, busy }));
+                    }
+                    Err(failed) => failed,
+                };
             if flow.cut.get().is_none() && !matches!(error, UpstreamError::Full) {
                 upstream.failed(target, self.parts.clock.monotonic());
             }
@@ -371,6 +470,15 @@ impl Road {
             UpstreamError::Full => Problem::Unavailable,
             UpstreamError::Connect(_) | UpstreamError::Broken(_) => Problem::BadGateway,
         }
+    }
+}
+
+async fn until_ended<T>(watched: Option<&Watched>, work: impl Future<Output = T>) -> Result<T, Problem> {
+    let Some(watched) = watched else { return Ok(work.await) };
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        _ = watched.ended() => Err(Problem::Ended),
     }
 }
 
@@ -453,7 +561,7 @@ fn put_next_nonce(headers: &mut HeaderMap, permit: &Permit) {
 }
 
 /// The API's headers as the client reads them. // RFC 9110 §7.6.1
-fn answer_headers(mut headers: HeaderMap) -> HeaderMap {
+pub(super) fn answer_headers(mut headers: HeaderMap) -> HeaderMap {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -7,10 +7,11 @@ mod http2;
 mod tls;
 
 pub use balance::{Busy, Ejection, HealthRule, Target, Tried, Upstream, carry_over};
+pub use dial::dial;
 pub use health::check_health;
 pub use tls::{TlsClient, TlsSettings};
 
-use self::{dial::dial, http2::Http2};
+use self::http2::Http2;
 use super::body::CarriedIn;
 use http::{Request, Response, Uri};
 use hyper::{body::Incoming, client::conn::http1};
@@ -160,7 +161,7 @@ struct Idle {
 pub struct Pool {
     idle: RefCell<HashMap<UpstreamUrl, Vec<Idle>>>,
     clock: Arc<dyn Clock>,
-    tls: Arc<rustls::ClientConfig>,
+    pub tls: Arc<rustls::ClientConfig>,
     pub http2: Http2,
 }
 
@@ -291,6 +292,8 @@ pub struct Held {
 pub enum Carrier {
     Http1(Lease),
     Http2(http2::Stream),
+    /// A connection for this one exchange.
+    Single,
 }
 
 impl Held {

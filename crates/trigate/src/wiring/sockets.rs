@@ -8,7 +8,7 @@ use crate::{
     gate_api::{self, GateDoor},
     metrics::Metrics,
     operator::Operator,
-    proxy::{ForwardAuth, Guarded, Inside, Pool, Road, RoadParts, SideDoor},
+    proxy::{ForwardAuth, Guarded, Inside, Pool, Road, RoadParts, SideDoor, Watch},
     tasks,
 };
 use arc_swap::ArcSwap;
@@ -208,10 +208,13 @@ pub async fn serve_road(parts: RoadParts, listeners: Listeners, bounds: Arc<Boun
         node: parts.node.to_string(),
         metrics: Arc::clone(&parts.metrics),
     };
+    let watch = Watch::new(Arc::clone(&parts.gates), Arc::clone(&parts.clock));
+    let watching = tokio::task::spawn_local(Rc::clone(&watch).run());
     let pool = Pool::new(Arc::clone(&parts.clock), Arc::clone(&parts.upstream_tls));
     let core = |listener, mode| {
         let recorder = recorders.of(listener);
-        let handler = Road::new(parts.clone(), Rc::clone(&pool), Rc::clone(&recorder), bounds.requests);
+        let handler =
+            Road::new(parts.clone(), Rc::clone(&pool), Rc::clone(&watch), Rc::clone(&recorder), bounds.requests);
         Core { handler, bounds: Arc::clone(&bounds), recorder, mode }
     };
     let Listeners { open: (socket, mode), secure, asked } = listeners;
@@ -235,6 +238,7 @@ pub async fn serve_road(parts: RoadParts, listeners: Listeners, bounds: Arc<Boun
             tracing::error!(%error, "a listener of the road ended");
         }
     }
+    watching.abort();
 }
 
 async fn serve_inside(

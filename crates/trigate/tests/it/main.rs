@@ -25,6 +25,8 @@ mod mtls_proxies;
 mod mtls_trust;
 mod policy;
 mod postgres;
+mod proxy_crosstalk;
+mod proxy_streams;
 mod proxy_tls;
 mod proxy_upstreams;
 mod remote;
