@@ -138,19 +138,25 @@ fn encode_facts(facts: &Facts, out: &mut Vec<u8>) {
 }
 
 fn encode_completion(completion: &Completion, out: &mut Vec<u8>) {
+    // Each field by name: a new one does not compile until it is written.
+    let Completion { at, node, request, status, bytes_in, bytes_out, duration_us, cut, ended } = completion;
     put(out, r#"{"record":"completion","at":"#);
-    integer(out, completion.at.micros());
-    text(out, r#","node":"#, &completion.node);
-    text(out, r#","request":"#, completion.request.as_str());
+    integer(out, at.micros());
+    text(out, r#","node":"#, node);
+    text(out, r#","request":"#, request.as_str());
     put(out, r#","status":"#);
-    integer(out, completion.status.into());
+    integer(out, (*status).into());
     put(out, r#","bytes_in":"#);
-    natural(out, completion.bytes_in);
+    natural(out, *bytes_in);
     put(out, r#","bytes_out":"#);
-    natural(out, completion.bytes_out);
+    natural(out, *bytes_out);
     put(out, r#","duration_us":"#);
-    natural(out, completion.duration_us);
-    put(out, if completion.cut { r#","cut":true}"# } else { "}" });
+    natural(out, *duration_us);
+    if *cut {
+        put(out, r#","cut":true"#);
+    }
+    optional(out, r#","ended":"#, ended.as_deref());
+    put(out, "}");
 }
 
 fn put(out: &mut Vec<u8>, literal: &str) {
@@ -315,13 +321,13 @@ mod tests {
         }
 
         #[test]
-        fn a_completion_is_the_json_that_serde_writes(at in any::<i64>(), numbers in any::<(u16, u64, u64, u64)>(), cut in any::<bool>()) {
+        fn a_completion_is_the_json_that_serde_writes(at in any::<i64>(), numbers in any::<(u16, u64, u64, u64)>(), cut in any::<bool>(), ended in any::<Option<String>>()) {
             let (status, bytes_in, bytes_out, duration_us) = numbers;
             same(&Record::Completion(Completion {
                 at: Timestamp::from_micros(at),
                 node: "n\"1".to_owned(),
                 request: RequestId::parse("req_1").unwrap(),
-                status, bytes_in, bytes_out, duration_us, cut,
+                status, bytes_in, bytes_out, duration_us, cut, ended,
             }));
         }
     }
