@@ -109,6 +109,8 @@ fn bench(root: &Path) -> Result<()> {
         };
     }
     run(&mut command)
+}
+
 fn crosstalk(count: Option<String>) -> Result<()> {
     let mut test = Command::new("cargo");
     test.args(["test", "--release", "-p", "trigate", "--test", "it", "--", "--nocapture", "crosstalk_"]);
