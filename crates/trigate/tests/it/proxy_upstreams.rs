@@ -210,5 +210,7 @@ async fn r15_more_requests_than_allowed_are_shed_at_once() {
         assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
         assert!(*took < Duration::from_secs(1), "{took:?}");
     }
-    assert!(t.connection_codes(10).await.iter().all(|code| code == "limit.requests"));
+    // Those that hung leave records of their own when they go.
+    let codes = t.connection_codes(10).await;
+    assert!(codes.iter().filter(|code| *code == "limit.requests").count() >= 10, "{codes:?}");
 }
