@@ -3,15 +3,28 @@
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// `value` as exactly `width` base-62 digits, most significant first.
-pub(crate) fn encode(mut value: u128, width: usize) -> String {
-    let mut digits = vec![b'0'; width];
-    for slot in digits.iter_mut().rev() {
-        if let Some(digit) = DIGITS.get((value % 62) as usize) {
-            *slot = *digit;
+pub(crate) fn encode(value: u128, width: usize) -> String {
+    let mut text = String::with_capacity(width);
+    push(value, width, &mut text);
+    text
+}
+
+/// As [`encode`], behind what stands in `text` already.
+pub(crate) fn push(mut value: u128, width: usize, text: &mut String) {
+    /// Ten digits at a time: one division of 128 bits where there would be ten.
+    const TEN_DIGITS: u128 = 62_u128.pow(10);
+    let mut digits = [b'0'; 40];
+    let mut slots = digits.iter_mut().rev().take(width);
+    while value > 0 && slots.len() > 0 {
+        let mut part = (value % TEN_DIGITS) as u64;
+        value /= TEN_DIGITS;
+        for slot in slots.by_ref().take(10) {
+            *slot = DIGITS.get((part % 62) as usize).copied().unwrap_or(b'0');
+            part /= 62;
         }
-        value /= 62;
     }
-    digits.into_iter().map(char::from).collect()
+    let from = digits.len().saturating_sub(width);
+    text.extend(digits.iter().skip(from).map(|digit| char::from(*digit)));
 }
 
 /// The number that `text` writes, or `None` for a foreign character or an overflow of 128 bits.

@@ -25,7 +25,10 @@ macro_rules! ids {
         impl $name {
             /// Mints a new id: the kind's prefix and 128 random bits.
             pub fn mint(rng: &dyn Rng) -> Self {
-                Self(format!("{}{}", $prefix, base62::encode(rng.bits128(), base62::WIDTH_128)).into())
+                let mut text = String::with_capacity($prefix.len() + base62::WIDTH_128);
+                text.push_str($prefix);
+                base62::push(rng.bits128(), base62::WIDTH_128, &mut text);
+                Self(text.into())
             }
 
             /// Reads an id. Imported ids keep the form that they had, hence no prefix is demanded.

@@ -2,7 +2,7 @@
 
 use crate::{gate2_authentication::jwt, passage::Passage};
 use trigate_core::{
-    credential::{ApiKey, Digest, OpaqueToken},
+    credential::{ApiKey, Digest, OpaqueToken, may_hold_secret},
     id::{AppId, KeyId, TokenId},
 };
 
@@ -46,7 +46,7 @@ pub(crate) fn tell(passage: &Passage<'_>, exposed: Option<&Exposed>) {
 
 /// Keys and tokens have marks of their own; none of their characters is percent-encoded by anyone.
 fn in_text(passage: &Passage<'_>, text: &str) -> Option<Exposed> {
-    if !["tgk_", "tga_", "eyJ"].iter().any(|mark| text.contains(mark)) {
+    if !may_hold_secret(text) {
         return None;
     }
     let mut pieces = text.split(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c))).take(MAX_PIECES);

@@ -4,6 +4,7 @@
 //! Trusts nothing that the client wrote under a name that servers take for ours, in any spelling (G01, G02, G10, M10).
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::borrow::Cow;
 
 /// What to strip for one request.
 pub(crate) struct Strip<'a> {
@@ -29,7 +30,7 @@ impl Strip<'_> {
 
     fn strips(&self, name: &HeaderName) -> bool {
         let folded = fold(name.as_str());
-        let folded = folded.as_str();
+        let folded = folded.as_ref();
         pretends(folded) || self.is_credential(folded) || (!self.from_trusted_proxy && is_forwarding(folded))
     }
 
@@ -41,7 +42,10 @@ impl Strip<'_> {
 }
 
 /// Some servers read `_` and other marks as `-`: all spellings of a name are one (CVE-2026-30851).
-fn fold(name: &str) -> String {
+fn fold(name: &str) -> Cow<'_, str> {
+    if name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Cow::Borrowed(name);
+    }
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
@@ -130,7 +134,7 @@ fn is_own_cookie(pair: &str) -> bool {
     name.starts_with("trigate")
 }
 
-/// Headers that say who was proven.
+/// Headers that say who was proven, among those that are passed on.
 #[derive(Default)]
 pub(crate) struct Identity(pub HeaderMap);
 
@@ -142,25 +146,37 @@ impl Identity {
     /// SECURITY: each item is encoded by itself, so that no foreign role or e-mail can bring a separator and with it
     /// another role.
     pub fn put_list<'a>(&mut self, name: &'static str, between: &str, items: impl IntoIterator<Item = &'a str>) {
-        let line = items.into_iter().map(encode).collect::<Vec<_>>().join(between);
-        if let Some(value) = HeaderValue::from_str(&line).ok().filter(|value| !value.is_empty()) {
-            self.0.insert(name, value);
+        let mut line = String::new();
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                line.push_str(between);
+            }
+            encode(item, &mut line);
+        }
+        if line.is_empty() {
+            return;
+        }
+        if let Ok(value) = HeaderValue::try_from(line) {
+            self.0.insert(HeaderName::from_static(name), value);
         }
     }
 }
 
 /// Visible ASCII stands as it is; blanks, commas, quotes, `%`, controls and all else are percent-encoded UTF-8.
-fn encode(text: &str) -> String {
+fn encode(text: &str, out: &mut String) {
     use std::fmt::Write;
-    let mut out = String::with_capacity(text.len());
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b",;\"\\%".contains(&byte);
+    if text.bytes().all(plain) {
+        out.push_str(text);
+        return;
+    }
     for byte in text.bytes() {
-        if byte.is_ascii_graphic() && !b",;\"\\%".contains(&byte) {
+        if plain(byte) {
             out.push(char::from(byte));
         } else {
             let _ = write!(out, "%{byte:02X}");
         }
     }
-    out
 }
 
 #[cfg(test)]

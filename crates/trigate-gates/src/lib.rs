@@ -35,6 +35,7 @@ mod standing;
 pub mod system;
 #[cfg(test)]
 mod tests;
+mod unwritten;
 
 pub use explain::{Explanation, explain};
 pub use gate1_identification::{Identified, rate_limit::LimitState};
@@ -55,3 +56,4 @@ pub use rules::{
     ProofRules, RouteKind, RouteRule, Rules, ServiceMark, SubjectKind, UriPattern, WithoutLease,
 };
 pub use standing::Standing;
+pub use unwritten::{Judged, Unwritten};

@@ -17,6 +17,7 @@ use crate::{
     request::{Presented, Request, client_address},
     route::Found,
     rules::{RouteRule, Rules},
+    unwritten::{Judged, Unwritten},
 };
 use http::HeaderName;
 use std::{net::IpAddr, sync::Arc};
@@ -89,13 +90,19 @@ impl Gates {
         &self.0.known
     }
 
-    /// Judges one request. Dropped before its end it leaves no record, and gives its slot back.
+    /// Judges one request and writes its record. Dropped before its end it leaves no record, and gives its slot back.
     ///
     /// # Errors
     /// The [`Refusal`] to answer with.
     pub async fn admit(&self, rules: &Arc<Rules>, request: Request<'_>) -> Result<Permit, Refusal> {
+        self.judge(rules, request).await.written()
+    }
+
+    /// As [`Self::admit`], for a caller who has several requests at hand: the record is chained, and written when the
+    /// first of them wants to be answered.
+    pub async fn judge(&self, rules: &Arc<Rules>, request: Request<'_>) -> Judged {
         let passage = Passage::open(&self.0, rules, request, true);
-        let Some(slot) = self.0.audit.reserve() else { return Err(passage.refuse_unrecorded()) };
+        let Some(slot) = self.0.audit.reserve() else { return passage.refuse_unrecorded() };
         let judged = passage.judge().await;
         passage.close(slot, judged)
     }
@@ -189,23 +196,27 @@ impl<'a> Passage<'a> {
         established.limits.iter().filter_map(|state| state.retry_after_s).max()
     }
 
-    /// Writes the record, then lets go or refuses.
-    fn close(self, slot: Slot<'_>, judged: Result<Authorized, Stop>) -> Result<Permit, Refusal> {
+    /// Chains the record, then lets go or refuses.
+    fn close(self, slot: Slot<'_>, judged: Result<Authorized, Stop>) -> Judged {
         let exposed = exposure::find(&self);
         exposure::tell(&self, exposed.as_ref());
         let outcome = outcome::decide(self.rules, judged);
         let sync = outcome.established().is_some_and(|established| established.route.sensitive);
         let record = record::decision(&self, &outcome, exposed.as_ref());
-        if !slot.write(&record, sync) {
-            return Err(self.refuse_unrecorded());
+        let Some(mark) = slot.append(&record) else { return self.refuse_unrecorded() };
+        if sync && !self.gates.audit.sync_to(mark) {
+            return self.refuse_unrecorded();
         }
+        let mark = Some((Arc::clone(&self.gates.audit), mark));
         match outcome {
-            outcome::Outcome::Pass { established, observed } => Ok(Permit::new(self, established, observed)),
-            outcome::Outcome::Refuse(stop) => Err(Refusal::new(&self, &stop)),
+            outcome::Outcome::Pass { established, observed } => {
+                Judged::Allowed(Unwritten::new(Permit::new(self, established, observed), mark))
+            }
+            outcome::Outcome::Refuse(stop) => Judged::Refused(Unwritten::new(Refusal::new(&self, &stop), mark)),
         }
     }
 
-    fn refuse_unrecorded(&self) -> Refusal {
-        Refusal::new(self, &Stop::before(Reason::AuditUnavailable))
+    fn refuse_unrecorded(&self) -> Judged {
+        Judged::Refused(Unwritten::new(Refusal::new(self, &Stop::before(Reason::AuditUnavailable)), None))
     }
 }

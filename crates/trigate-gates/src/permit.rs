@@ -3,7 +3,7 @@
 use crate::{
     established::Established,
     forwarded,
-    gate1_identification::rate_limit::{LimitState, limit_headers},
+    gate1_identification::rate_limit::{LimitState, put_limit_headers},
     normal_path::NormalPath,
     passage::Passage,
     request::{ClientCertificate, is_trusted_proxy},
@@ -149,7 +149,14 @@ impl Permit {
 
     /// `RateLimit-Policy` and `RateLimit`, for the response.
     pub fn limit_headers(&self) -> HeaderMap {
-        limit_headers(self.limits())
+        let mut headers = HeaderMap::new();
+        self.put_limit_headers(&mut headers);
+        headers
+    }
+
+    /// As [`Self::limit_headers`], among those that an answer has.
+    pub fn put_limit_headers(&self, headers: &mut HeaderMap) {
+        put_limit_headers(self.limits(), headers);
     }
 
     /// `DPoP-Nonce` where the one that came ages. // RFC 9449 §8.2
@@ -165,23 +172,21 @@ impl Permit {
             from_trusted_proxy: self.0.from_trusted_proxy,
             pass_credentials: self.route().pass_credentials,
         };
-        let mut forwarded = strip.apply(headers);
-        for (name, value) in &self.identity_headers() {
-            forwarded.insert(name.clone(), value.clone());
-        }
+        let mut identity = forwarded::Identity(strip.apply(headers));
+        self.put_identity(&mut identity);
+        let mut forwarded = identity.0;
         if let Some(value) = assertion.and_then(|text| text.parse().ok()) {
             forwarded.insert("x-trigate-assertion", value);
         }
         forwarded
     }
 
-    fn identity_headers(&self) -> HeaderMap {
+    fn put_identity(&self, headers: &mut forwarded::Identity) {
         let established = &self.0.established;
         let token = established.acting_token().map(|token| &token.facts);
-        let mut headers = forwarded::Identity::default();
         headers.put("x-trigate-request-id", Some(self.0.request.as_str()));
         if established.route.public {
-            return headers.0;
+            return;
         }
         let (user, email, machine) = match established.identity() {
             Some(Identity::User { id, email }) => (Some(id.as_str()), email.as_deref(), None),
@@ -201,7 +206,6 @@ impl Permit {
         headers.put("x-trigate-session", token.and_then(|facts| facts.session.as_ref()).map(|id| id.as_str()));
         headers.put_list("x-trigate-scopes", " ", established.scopes().iter().map(|scope| scope.as_str()));
         headers.put_list("x-trigate-roles", " ", established.roles().iter().map(String::as_str));
-        headers.0
     }
 
     /// What the server knows of the caller from this request.

@@ -3,13 +3,13 @@
 
 use crate::{
     established::{Established, Stop},
-    gate1_identification::rate_limit::limit_headers,
+    gate1_identification::rate_limit::put_limit_headers,
     passage::Passage,
     rules::{CredentialKind, Kinds, RouteRule, Rules, SubjectKind},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
-use std::fmt;
+use std::{fmt, sync::Arc};
 use trigate_core::{id::RequestId, reason::Reason};
 
 /// The answer to a request that may not go on.
@@ -23,6 +23,7 @@ struct Answer {
     body: Vec<u8>,
     reason: Reason,
     request: RequestId,
+    route: Option<Arc<RouteRule>>,
 }
 
 impl Refusal {
@@ -34,6 +35,7 @@ impl Refusal {
             body: body(status, stop.established.as_deref()),
             reason: stop.reason,
             request: passage.id.clone(),
+            route: stop.established.as_ref().map(|established| Arc::clone(&established.route)),
         }))
     }
 
@@ -44,7 +46,7 @@ impl Refusal {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        Self(Box::new(Answer { status, headers, body: body(status, None), reason, request }))
+        Self(Box::new(Answer { status, headers, body: body(status, None), reason, request, route: None }))
     }
 
     pub fn status(&self) -> StatusCode {
@@ -68,6 +70,11 @@ impl Refusal {
 
     pub fn request_id(&self) -> &RequestId {
         &self.0.request
+    }
+
+    /// The route that was found before it was refused, if one was.
+    pub fn route(&self) -> Option<&RouteRule> {
+        self.0.route.as_deref()
     }
 }
 
@@ -177,7 +184,8 @@ pub(crate) const fn status(reason: Reason) -> StatusCode {
 fn headers(passage: &Passage<'_>, stop: &Stop) -> HeaderMap {
     let established = stop.established.as_deref();
     let states = established.map_or(stop.limits.as_slice(), |established| &established.limits);
-    let mut headers = limit_headers(states);
+    let mut headers = HeaderMap::new();
+    put_limit_headers(states, &mut headers);
     headers.extend(plain_headers(&passage.id));
     let (status, challenge) = answer(stop.reason);
     if let Some(established) = established {

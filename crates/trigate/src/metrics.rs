@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write,
     sync::{
-        Mutex, PoisonError,
+        Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,11 +16,24 @@ use trigate_core::audit::Outcome;
 const BUCKETS: [u64; 12] =
     [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_500_000, 10_000_000];
 
+/// Passages of one route, by outcome and reason.
+type Outcomes = BTreeMap<(&'static str, &'static str), AtomicU64>;
+
+/// Responses by status, from 0 to 599.
+#[derive(Debug)]
+struct Statuses([AtomicU64; 600]);
+
+impl Default for Statuses {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; 600])
+    }
+}
+
 /// One per process.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    requests: Mutex<BTreeMap<(String, &'static str, &'static str), u64>>,
-    statuses: Mutex<BTreeMap<u16, u64>>,
+    requests: RwLock<BTreeMap<String, Outcomes>>,
+    statuses: Statuses,
     connections: Mutex<BTreeMap<&'static str, u64>>,
     latency: [AtomicU64; BUCKETS.len()],
     latency_count: AtomicU64,
@@ -44,13 +57,23 @@ impl Metrics {
             Outcome::Refused => "refused",
             Outcome::Observed => "observed",
         };
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        *requests.entry((route.to_owned(), outcome, reason.unwrap_or(""))).or_default() += 1;
+        let key = (outcome, reason.unwrap_or(""));
+        let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = requests.get(route).and_then(|outcomes| outcomes.get(&key)) {
+            count.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        drop(requests);
+        // The first of its kind.
+        let mut requests = self.requests.write().unwrap_or_else(PoisonError::into_inner);
+        requests.entry(route.to_owned()).or_default().entry(key).or_default().fetch_add(1, Ordering::Relaxed);
     }
 
     /// One response whose body has ended.
     pub fn completed(&self, status: u16, took: Duration) {
-        *self.statuses.lock().unwrap_or_else(PoisonError::into_inner).entry(status).or_default() += 1;
+        if let Some(count) = self.statuses.0.get(usize::from(status)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         if let Some((slot, _)) = self.latency.iter().zip(BUCKETS).find(|(_, bound)| us <= *bound) {
             slot.fetch_add(1, Ordering::Relaxed);
@@ -114,15 +137,19 @@ impl Metrics {
         out.push_str(
             "# HELP trigate_requests_total Passages through the gates.\n# TYPE trigate_requests_total counter\n",
         );
-        for ((route, outcome, reason), count) in self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (route, outcomes) in self.requests.read().unwrap_or_else(PoisonError::into_inner).iter() {
             let route = route.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = writeln!(
-                out,
-                "trigate_requests_total{{route=\"{route}\",outcome=\"{outcome}\",reason=\"{reason}\"}} {count}"
-            );
+            for ((outcome, reason), count) in outcomes {
+                let count = count.load(Ordering::Relaxed);
+                let _ = writeln!(
+                    out,
+                    "trigate_requests_total{{route=\"{route}\",outcome=\"{outcome}\",reason=\"{reason}\"}} {count}"
+                );
+            }
         }
         out.push_str("# HELP trigate_responses_total Responses by status.\n# TYPE trigate_responses_total counter\n");
-        for (status, count) in self.statuses.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let counts = self.statuses.0.iter().map(|count| count.load(Ordering::Relaxed));
+        for (status, count) in counts.enumerate().filter(|(_, count)| *count > 0) {
             let _ = writeln!(out, "trigate_responses_total{{status=\"{status}\"}} {count}");
         }
         out.push_str("# HELP trigate_connections_refused_total Connections refused below a request.\n# TYPE trigate_connections_refused_total counter\n");

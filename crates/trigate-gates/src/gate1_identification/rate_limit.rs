@@ -8,6 +8,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{
+    fmt::Write as _,
     net::IpAddr,
     sync::{
         Arc,
@@ -158,30 +159,31 @@ const fn nanos(at: Monotonic) -> u64 {
 
 /// `RateLimit-Policy` and `RateLimit`: one item per limit, q = burst, w = burst / rate.
 // draft-ietf-httpapi-ratelimit-headers-11 §2, §3
-pub(crate) fn limit_headers(states: &[LimitState]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+pub(crate) fn put_limit_headers(states: &[LimitState], headers: &mut HeaderMap) {
     if states.is_empty() {
-        return headers;
+        return;
     }
-    let policy = states.iter().map(|state| {
+    let (mut policy, mut left) = (String::with_capacity(64), String::with_capacity(64));
+    for state in states {
+        for text in [&mut policy, &mut left] {
+            text.push_str(if text.is_empty() { "\"" } else { ", \"" });
+            text.extend(quoted(&state.name));
+        }
         let Limit { rate, per_s, burst } = state.limit;
         let window = u128::from(burst) * u128::from(per_s) / u128::from(rate.max(1));
-        format!("\"{}\";q={burst};w={}", quoted(&state.name), window.max(1))
-    });
-    let left =
-        states.iter().map(|state| format!("\"{}\";r={};t={}", quoted(&state.name), state.remaining, state.reset_s));
-    let pairs = [("ratelimit-policy", policy.collect::<Vec<_>>()), ("ratelimit", left.collect())];
-    for (name, items) in pairs {
-        if let Ok(value) = HeaderValue::from_str(&items.join(", ")) {
+        let _ = write!(policy, "\";q={burst};w={}", window.max(1));
+        let _ = write!(left, "\";r={};t={}", state.remaining, state.reset_s);
+    }
+    for (name, text) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+        if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-    headers
 }
 
 /// A structured-field string takes visible ASCII, without its own marks. // RFC 9651 §3.3.3
-fn quoted(name: &str) -> String {
-    name.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
+fn quoted(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'))
 }
 
 #[cfg(test)]
@@ -275,7 +277,8 @@ mod tests {
     #[test]
     fn headers_follow_draft_11() {
         let state = Gauge::default().take("pro", limit("1000/hour"), Monotonic(0), true);
-        let headers = limit_headers(&[state]);
+        let mut headers = HeaderMap::new();
+        put_limit_headers(&[state], &mut headers);
         assert_eq!(headers.get("ratelimit-policy").unwrap(), "\"pro\";q=1000;w=3600");
         assert_eq!(headers.get("ratelimit").unwrap(), "\"pro\";r=999;t=4");
     }

@@ -332,6 +332,25 @@ async fn nothing_passes_unrecorded() {
 }
 
 #[tokio::test]
+async fn nobody_is_answered_on_a_record_that_was_not_written() {
+    let rig = Rig::new();
+    for ask in [rig.ask("/public/x"), rig.ask("/weather").key(&rig.key_a), rig.ask("/weather")] {
+        let judged = rig.gates.judge(&rig.rules, ask.request()).await;
+        // The disk fails between the decision and the answer.
+        rig.audit.broken.store(true, Ordering::SeqCst);
+        let refusal = judged.written().unwrap_err();
+        assert_eq!((refusal.status().as_u16(), refusal.reason()), (503, Reason::AuditUnavailable));
+        rig.audit.broken.store(false, Ordering::SeqCst);
+        assert!(matches!(ask.verdict().await.as_str(), "pass" | "401 key.missing"));
+    }
+    let Judged::Allowed(permit) = rig.gates.judge(&rig.rules, rig.ask("/public/x").request()).await else {
+        panic!("it is public");
+    };
+    rig.audit.broken.store(true, Ordering::SeqCst);
+    assert!(permit.write_first().is_err(), "what changes something is on record before the API hears of it");
+}
+
+#[tokio::test]
 async fn a_caller_that_goes_away_gives_its_slot_back() {
     let rig = Rig::new();
     rig.web.slow.store(true, Ordering::SeqCst);

@@ -4,10 +4,11 @@
 use super::{
     grpc,
     road::answer_headers,
-    upstream::Held,
+    upstream::{ApiBody, Busy},
     watch::{End, Watch, Watched},
 };
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
@@ -206,8 +207,8 @@ impl Body for Answer {
 
 /// A response's body on its way to the client.
 pub struct CarriedOut {
-    pub body: Incoming,
-    pub held: Held,
+    pub body: ApiBody,
+    pub busy: Option<Busy>,
     /// Written when this is dropped.
     pub ending: Ending,
     failed: bool,
@@ -239,8 +240,8 @@ impl Watching {
 }
 
 impl CarriedOut {
-    pub fn new(body: Incoming, held: Held, ending: Ending, watching: Watching, grpc: bool) -> Box<Self> {
-        let mut this = Box::new(Self { body, held, ending, failed: false, watching, grpc });
+    pub fn new(body: ApiBody, busy: Option<Busy>, ending: Ending, watching: Watching, grpc: bool) -> Box<Self> {
+        let mut this = Box::new(Self { body, busy, ending, failed: false, watching, grpc });
         this.settle();
         this
     }
@@ -281,7 +282,7 @@ impl CarriedOut {
                 Ok(trailers) => Frame::trailers(answer_headers(trailers)),
                 Err(data) => data,
             }))),
-            other => other.map_err(Into::into),
+            other => other,
         }
     }
 
@@ -302,7 +303,8 @@ impl CarriedOut {
         if self.ending.ended.is_none() && (self.ending.whole || self.body.is_end_stream()) {
             self.ending.whole = true;
             if !self.failed && self.ending.flow.in_ended.get() && self.ending.flow.cut.get().is_none() {
-                self.held.done();
+                self.body.done();
+                self.busy = None;
             }
         }
     }
@@ -322,6 +324,14 @@ pub struct Ending {
     pub whole: bool,
     /// Ended by the gate.
     pub ended: Option<End>,
+}
+
+impl Ending {
+    /// With an answer of our own, which is whole.
+    pub fn end(mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        self.whole = true;
+    }
 }
 
 impl Drop for Ending {

@@ -5,7 +5,7 @@ use super::{
     body::{Answer, CarriedIn, CarriedOut, Cut, Ending, Flow, PaceRule, Watching},
     certificate::{ClientCertificates, Shown},
     cors, grpc, upgrade,
-    upstream::{Carrier, Failed, Held, Pool, Tried, Upstream, UpstreamError, UpstreamUrl},
+    upstream::{ApiBody, Busy, Failed, Pool, Tried, Upstream, UpstreamError, UpstreamUrl},
     watch::{Watch, Watched},
 };
 use crate::{
@@ -21,7 +21,7 @@ use trigate_core::{
     id::RequestId,
     port::{AuditSink, Clock, Monotonic},
 };
-use trigate_gates::{Gates, Permit, Refusal, RouteKind, Rules};
+use trigate_gates::{Gates, Judged, Permit, Refusal, RouteKind, Rules, Unwritten};
 
 /// What a reload swaps. A request holds one to its end.
 pub struct RoadConfig {
@@ -127,24 +127,32 @@ impl Handler for Road {
         let now = self.parts.clock.now();
         let shown = self.certificates.of(&head.headers, &host, &connection, self.parts.gates.known(), now);
         let asked = gates_request(&config.rules, &head, (&host, port), &connection, shown.as_ref());
-        let admitted = self.parts.gates.admit(&config.rules, asked).await;
-        let permit = match admitted {
-            Ok(permit) => permit,
-            Err(refusal) => return self.refuse(&config.rules, &host, &head, &refusal, started),
+        let judged = self.parts.gates.judge(&config.rules, asked).await;
+        let permit = match judged {
+            Judged::Allowed(permit) => permit,
+            Judged::Refused(refusal) => {
+                // The others who are ready now come first: their records go in the same `write(2)`.
+                tokio::task::yield_now().await;
+                return self.refuse(&head, &refusal.written(), started);
+            }
         };
-        let observed = permit.observed();
-        let outcome = if observed.is_some() { Outcome::Observed } else { Outcome::Allowed };
-        self.parts.metrics.passage(&permit.route().name, outcome, observed.map(|reason| reason.code()));
+        self.count_passage(permit.permit());
+        if permit.permit().route().kind == RouteKind::Upstream {
+            let passage = Passage { config, head, host, connection, shown, permit, started };
+            return if upgrades {
+                Box::pin(self.upgrade(passage)).await
+            } else {
+                Box::pin(self.forward(passage, body)).await
+            };
+        }
+        let permit = match permit.written() {
+            Ok(permit) => permit,
+            Err(refusal) => return self.refuse(&head, &refusal, started),
+        };
         match permit.route().kind {
-            RouteKind::Upstream if upgrades => {
-                Box::pin(self.upgrade(Passage { config, head, host, connection, shown, permit, started })).await
-            }
-            RouteKind::Upstream => {
-                Box::pin(self.forward(Passage { config, head, host, connection, shown, permit, started }, body)).await
-            }
             RouteKind::Whoami => self.whoami(&head, &permit, started),
             RouteKind::Internal => self.internal(&permit, started).await,
-            RouteKind::Userinfo | RouteKind::AdminApi | RouteKind::GateApi => {
+            RouteKind::Upstream | RouteKind::Userinfo | RouteKind::AdminApi | RouteKind::GateApi => {
                 Problem::NotFound.answer(Some(permit.request_id()), is_http1(&head))
             }
         }
@@ -172,6 +180,29 @@ pub(super) fn gates_request<'a>(
     }
 }
 
+/// The gates' own words.
+fn refused(head: &Parts, refusal: &Refusal) -> Response<Answer> {
+    let mut response = Response::new(Answer::own(refusal.body().to_vec()));
+    *response.status_mut() = refusal.status();
+    *response.headers_mut() = refusal.headers().clone();
+    if let Some(route) = refusal.route() {
+        cors::apply(route, &head.headers, response.headers_mut());
+    }
+    grpc::dress(&head.headers, refusal.status(), response.headers_mut());
+    if is_http1(head) && head.headers.contains_key(header::UPGRADE) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// What every answer to a request that was let in carries.
+fn dress(permit: &Permit, head: &Parts, response: &mut Response<Answer>) {
+    permit.put_limit_headers(response.headers_mut());
+    put_next_nonce(response.headers_mut(), permit);
+    cors::apply(permit.route(), &head.headers, response.headers_mut());
+    put_request_id(response, permit.request_id());
+}
+
 fn is_http1(head: &Parts) -> bool {
     head.version < Version::HTTP_2
 }
@@ -183,11 +214,17 @@ struct Passage {
     host: String,
     connection: Rc<Connection>,
     shown: Option<Shown>,
-    permit: Permit,
+    permit: Unwritten<Permit>,
     started: Monotonic,
 }
 
 impl Road {
+    fn count_passage(&self, permit: &Permit) {
+        let observed = permit.observed();
+        let outcome = if observed.is_some() { Outcome::Observed } else { Outcome::Allowed };
+        self.parts.metrics.passage(&permit.route().name, outcome, observed.map(|reason| reason.code()));
+    }
+
     /// Refuses what no route may get: heads that the next server could read differently.
     fn check_head(&self, head: &Parts, peer: IpAddr) -> Result<(Authority, bool), Problem> {
         head::check_upgradable(head).map_err(|bad| {
@@ -196,34 +233,11 @@ impl Road {
         })
     }
 
-    fn refuse(
-        &self,
-        rules: &Rules,
-        host: &str,
-        head: &Parts,
-        refusal: &Refusal,
-        started: Monotonic,
-    ) -> Response<Answer> {
-        let mut response = Response::new(Answer::own(refusal.body().to_vec()));
-        *response.status_mut() = refusal.status();
-        *response.headers_mut() = refusal.headers().clone();
-        let route = trigate_gates::NormalPath::parse(head.uri.path()).ok().and_then(|path| {
-            match rules.routes.find(host, &path, &head.method) {
-                trigate_gates::Found::Route(route) => Some(Arc::clone(route)),
-                _ => None,
-            }
-        });
-        if let Some(route) = &route {
-            cors::apply(route, &head.headers, response.headers_mut());
-        }
-        let name = route.as_ref().map_or("", |route| route.name.as_str());
+    fn refuse(&self, head: &Parts, refusal: &Refusal, started: Monotonic) -> Response<Answer> {
+        let name = refusal.route().map_or("", |route| route.name.as_str());
         self.parts.metrics.passage(name, Outcome::Refused, Some(refusal.reason().code()));
-        grpc::dress(&head.headers, refusal.status(), response.headers_mut());
-        if is_http1(head) && head.headers.contains_key(header::UPGRADE) {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
         self.finish(refusal.status(), started);
-        response
+        refused(head, refusal)
     }
 
     fn finish(&self, status: StatusCode, started: Monotonic) {
@@ -252,46 +266,67 @@ impl Road {
         response
     }
 
-    async fn forward(&self, passage: Passage, body: Incoming) -> Response<Answer> {
-        let http1 = is_http1(&passage.head);
+    async fn forward(&self, mut passage: Passage, body: Incoming) -> Response<Answer> {
+        // SECURITY: what may change something at the API is on record before the API hears of it.
+        if !passage.head.method.is_safe() {
+            match passage.permit.write_first() {
+                Ok(permit) => passage.permit = permit,
+                Err(refusal) => return self.refuse(&passage.head, &refusal, passage.started),
+            }
+        }
         let flow = Rc::new(Flow::default());
         let mut ending = self.ending(&passage, &flow);
-        let problem = match self.call(&passage, body, &flow).await {
-            Ok((response, held)) => {
+        let silence = self.silence(&passage);
+        let called = self.call(&passage, body, &flow).await;
+        // INVARIANT: no answer, be it of a failure, leaves before the record is written.
+        let (head, permit) = match passage.permit.written() {
+            Ok(permit) => (passage.head, permit),
+            Err(refusal) => {
+                ending.end(refusal.status());
+                return refused(&passage.head, &refusal);
+            }
+        };
+        let problem = called.as_ref().err().map(|problem| problem.status());
+        let mut response = match called {
+            Ok((response, busy)) => {
                 let (parts, body) = response.into_parts();
                 ending.status = parts.status.as_u16();
                 let grpc = grpc::speaks(&parts.headers);
-                let silence = self.silence(&passage);
-                let watching = Watching::Before(Rc::clone(&self.watch), Some(passage.permit.standing()), silence);
-                let mut response = Response::new(Answer::Carried(CarriedOut::new(body, held, ending, watching, grpc)));
+                let watching = Watching::Before(Rc::clone(&self.watch), Some(permit.standing()), silence);
+                let mut response = Response::new(Answer::Carried(CarriedOut::new(body, busy, ending, watching, grpc)));
                 *response.status_mut() = parts.status;
                 *response.headers_mut() = answer_headers(parts.headers);
-                self.dress(&passage, &mut response);
-                return response;
+                response
             }
-            Err(problem) => problem,
+            Err(problem) => {
+                ending.end(problem.status());
+                problem.answer(Some(permit.request_id()), is_http1(&head))
+            }
         };
-        ending.status = problem.status().as_u16();
-        ending.whole = true;
-        let mut response = problem.answer(Some(passage.permit.request_id()), http1);
-        self.dress(&passage, &mut response);
-        grpc::dress(&passage.head.headers, problem.status(), response.headers_mut());
+        dress(&permit, &head, &mut response);
+        if let Some(status) = problem {
+            grpc::dress(&head.headers, status, response.headers_mut());
+        }
         response
     }
 
     fn silence(&self, passage: &Passage) -> std::time::Duration {
-        let upstream = passage.config.upstreams.get(&passage.permit.route().upstream);
+        let upstream = passage.config.upstreams.get(&passage.permit.permit().route().upstream);
         upstream.map_or(std::time::Duration::MAX, |upstream| upstream.bounds.silence)
     }
 
     /// A WebSocket, where the route and then the API allow it. The client's connection ends with any other answer: what
     /// follows on it may be meant for another protocol (G05).
     async fn upgrade(&self, mut passage: Passage) -> Response<Answer> {
+        match passage.permit.write_first() {
+            Ok(permit) => passage.permit = permit,
+            Err(refusal) => return self.refuse(&passage.head, &refusal, passage.started),
+        }
         let flow = Rc::new(Flow::default());
         flow.in_ended.set(true);
         let mut ending = self.ending(&passage, &flow);
         let client = passage.head.extensions.remove::<hyper::upgrade::OnUpgrade>();
-        let asked = match client.filter(|_| passage.permit.route().websocket) {
+        let asked = match client.filter(|_| passage.permit.permit().route().websocket) {
             Some(client) => self.ask_upgrade(&passage, &flow).await.map(|answer| (client, answer)),
             None => {
                 self.recorder.refused(passage.connection.peer.ip(), "http.upgrade", "the route is not upgraded");
@@ -302,16 +337,16 @@ impl Road {
             Ok((client, answer)) => {
                 ending.status = answer.status().as_u16();
                 if upgrade::agreed(&answer) {
-                    let watched = self.watch.open(Some(passage.permit.standing()), self.silence(&passage));
+                    let watched = self.watch.open(Some(passage.permit.permit().standing()), self.silence(&passage));
                     let connection = Rc::clone(&passage.connection);
                     upgrade::Tunnel { client, watched, ending, connection }.open(answer)
                 } else if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                     ending.status = Problem::BadGateway.status().as_u16();
-                    Problem::BadGateway.answer(Some(passage.permit.request_id()), true)
+                    Problem::BadGateway.answer(Some(passage.permit.permit().request_id()), true)
                 } else {
                     let watching = Watching::Before(
                         Rc::clone(&self.watch),
-                        Some(passage.permit.standing()),
+                        Some(passage.permit.permit().standing()),
                         self.silence(&passage),
                     );
                     upgrade::refused(answer, ending, watching)
@@ -320,10 +355,10 @@ impl Road {
             Err(problem) => {
                 ending.status = problem.status().as_u16();
                 ending.whole = true;
-                problem.answer(Some(passage.permit.request_id()), true)
+                problem.answer(Some(passage.permit.permit().request_id()), true)
             }
         };
-        self.dress(&passage, &mut response);
+        dress(passage.permit.permit(), &passage.head, &mut response);
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -331,7 +366,7 @@ impl Road {
     }
 
     async fn ask_upgrade(&self, passage: &Passage, flow: &Rc<Flow>) -> Result<Response<Incoming>, Problem> {
-        let route = passage.permit.route();
+        let route = passage.permit.permit().route();
         let upstream = passage.config.upstreams.get(&route.upstream).ok_or(Problem::BadGateway)?;
         let assertion = self.assertion(passage)?;
         let mut tried = Tried::default();
@@ -357,22 +392,15 @@ impl Road {
     }
 
     fn assertion(&self, passage: &Passage) -> Result<Option<String>, Problem> {
-        let route = passage.permit.route();
+        let route = passage.permit.permit().route();
         if !route.assertion {
             return Ok(None);
         }
-        self.parts.extras.assertion(&passage.permit, &route.upstream).ok_or(Problem::BadGateway).map(Some)
-    }
-
-    fn dress(&self, passage: &Passage, response: &mut Response<Answer>) {
-        response.headers_mut().extend(passage.permit.limit_headers());
-        put_next_nonce(response.headers_mut(), &passage.permit);
-        cors::apply(passage.permit.route(), &passage.head.headers, response.headers_mut());
-        put_request_id(response, passage.permit.request_id());
+        self.parts.extras.assertion(passage.permit.permit(), &route.upstream).ok_or(Problem::BadGateway).map(Some)
     }
 
     fn ending(&self, passage: &Passage, flow: &Rc<Flow>) -> Ending {
-        let request: RequestId = passage.permit.request_id().clone();
+        let request: RequestId = passage.permit.permit().request_id().clone();
         Ending {
             audit: Arc::clone(&self.parts.audit),
             clock: Arc::clone(&self.parts.clock),
@@ -394,8 +422,9 @@ impl Road {
         passage: &Passage,
         body: Incoming,
         flow: &Rc<Flow>,
-    ) -> Result<(Response<Incoming>, Held), Problem> {
-        let route = passage.permit.route();
+    ) -> Result<(Response<ApiBody>, Option<Busy>), Problem> {
+        let permit = passage.permit.permit();
+        let route = permit.route();
         let upstream = passage.config.upstreams.get(&route.upstream).ok_or(Problem::BadGateway)?;
         if body.size_hint().lower() > route.max_body_bytes {
             return Err(Problem::TooLarge);
@@ -403,14 +432,14 @@ impl Road {
         let assertion = self.assertion(passage)?;
         // A request that is still coming while its credential is revoked goes no further.
         let uploads =
-            (!body.is_end_stream()).then(|| self.watch.open(Some(passage.permit.standing()), std::time::Duration::MAX));
+            (!body.is_end_stream()).then(|| self.watch.open(Some(permit.standing()), std::time::Duration::MAX));
         let repeatable = body.is_end_stream() && passage.head.method.is_safe();
         let mut carried = CarriedIn::new(body, Rc::clone(flow), route.max_body_bytes, passage.config.pace);
         let mut tried = Tried::default();
         loop {
             let now = self.parts.clock.monotonic();
             let Some((index, target, busy)) = upstream.choose(now, tried) else {
-                tracing::warn!(request = %passage.permit.request_id(), route = %route.name, upstream = %upstream.name, "no address is well");
+                tracing::warn!(request = %permit.request_id(), route = %route.name, upstream = %upstream.name, "no address is well");
                 return Err(Problem::Unavailable);
             };
             let make = |body| upstream_request(passage, &target.url, assertion.clone(), body);
@@ -418,9 +447,9 @@ impl Road {
             let request = make(carried).ok_or(Problem::BadGateway)?;
             let Failed { error, unsent } =
                 match until_ended(uploads.as_ref(), self.send(upstream, &target.url, request, again)).await? {
-                    Ok((response, lease)) => {
+                    Ok(response) => {
                         upstream.succeeded(target);
-                        return Ok((response, Held { lease, busy }));
+                        return Ok((response, busy));
                     }
                     Err(failed) => failed,
                 };
@@ -447,13 +476,12 @@ impl Road {
         url: &UpstreamUrl,
         request: Request<CarriedIn>,
         again: impl Fn() -> Option<Request<CarriedIn>>,
-    ) -> Result<(Response<Incoming>, Carrier), Failed> {
+    ) -> Result<Response<ApiBody>, Failed> {
         if url.http2 {
             let sent = self.pool.http2.send(url, upstream.bounds, request, again).await;
-            return sent.map(|(response, stream)| (response, Carrier::Http2(stream)));
+            return sent.map(|(response, stream)| response.map(|body| ApiBody::Http2(body, stream)));
         }
-        let sent = self.pool.send(url, upstream.bounds, request, again).await;
-        sent.map(|(response, lease)| (response, Carrier::Http1(lease)))
+        self.pool.send(url, upstream.bounds, request, again).await
     }
 
     fn explain(&self, passage: &Passage, upstream: &UpstreamUrl, flow: &Flow, error: &UpstreamError) -> Problem {
@@ -463,8 +491,9 @@ impl Road {
             Some(Cut::Broken) => return Problem::BodyBroken,
             None => {}
         }
+        let permit = passage.permit.permit();
         self.parts.metrics.upstream_errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        tracing::warn!(request = %passage.permit.request_id(), route = %passage.permit.route().name, %upstream, %error, "the API did not answer");
+        tracing::warn!(request = %permit.request_id(), route = %permit.route().name, %upstream, %error, "the API did not answer");
         match error {
             UpstreamError::Slow(_) => Problem::GatewayTimeout,
             UpstreamError::Full => Problem::Unavailable,
@@ -489,13 +518,15 @@ fn upstream_request(
     assertion: Option<String>,
     body: CarriedIn,
 ) -> Option<Request<CarriedIn>> {
-    let origin = if upstream.http2 { upstream.origin() } else { String::new() };
-    let mut target = format!("{origin}{}{}", upstream.prefix, passage.permit.path().as_str());
+    let permit = passage.permit.permit();
+    let mut target = if upstream.http2 { upstream.origin() } else { String::with_capacity(128) };
+    target.push_str(&upstream.prefix);
+    target.push_str(permit.path().as_str());
     if let Some(query) = passage.head.uri.query() {
         target.push('?');
         target.push_str(query);
     }
-    let mut headers = passage.permit.forwarded_headers(&passage.head.headers, assertion);
+    let mut headers = permit.forwarded_headers(&passage.head.headers, assertion);
     if upstream.http2 {
         // RFC 9113 §8.3.1: the target names the host.
         headers.remove(header::HOST);
@@ -503,9 +534,9 @@ fn upstream_request(
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
     } else {
-        headers.insert(header::HOST, HeaderValue::from_str(&upstream.host_header()).ok()?);
+        headers.insert(header::HOST, HeaderValue::try_from(upstream.host_header()).ok()?);
     }
-    // The framing towards the API is hyper's, made from the body that is really sent.
+    // The framing towards the API is made from the body that is really sent.
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::EXPECT);
@@ -513,7 +544,7 @@ fn upstream_request(
     put_client_cert(&mut headers, passage);
     let mut request = Request::new(body);
     *request.method_mut() = passage.head.method.clone();
-    *request.uri_mut() = target.parse::<Uri>().ok()?;
+    *request.uri_mut() = Uri::try_from(target).ok()?;
     *request.version_mut() = if upstream.http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     *request.headers_mut() = headers;
     Some(request)
@@ -534,10 +565,10 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 fn put_forwarded(headers: &mut HeaderMap, passage: &Passage) {
-    let client = passage.permit.client_address();
+    let client = passage.permit.permit().client_address();
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if passage.connection.tls { "https" } else { "http" }));
     for (name, value) in [(FORWARDED_FOR, client.to_string()), (FORWARDED_HOST, passage.host.clone())] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
         }
     }
@@ -545,8 +576,9 @@ fn put_forwarded(headers: &mut HeaderMap, passage: &Passage) {
 
 /// What the client proved by a certificate, for an API that asks for it. Whatever came under these names is gone.
 fn put_client_cert(headers: &mut HeaderMap, passage: &Passage) {
-    let proven = passage.permit.facts().certificate.as_deref();
-    if let Some(shown) = passage.shown.as_ref().filter(|_| passage.permit.route().client_cert)
+    let permit = passage.permit.permit();
+    let proven = permit.facts().certificate.as_deref();
+    if let Some(shown) = passage.shown.as_ref().filter(|_| permit.route().client_cert)
         && proven == Some(shown.certificate.fingerprint.as_str())
     {
         client_cert::put(headers, shown.chain(&passage.connection));
@@ -562,37 +594,39 @@ fn put_next_nonce(headers: &mut HeaderMap, permit: &Permit) {
 
 /// The API's headers as the client reads them. // RFC 9110 §7.6.1
 pub(super) fn answer_headers(mut headers: HeaderMap) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        // SECURITY: an API must not be able to take our framing away by naming it.
-        .filter(|name| *name != header::CONTENT_LENGTH)
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [
-        header::CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ] {
-        headers.remove(name);
-    }
-    let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().replace('_', "-").starts_with("x-trigate-")).cloned().collect();
-    for name in ours {
+    let mut gone: Vec<HeaderName> = headers.keys().filter(|name| ends_here(name)).cloned().collect();
+    let options = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let options = options.flat_map(|value| value.split(',')).map(str::trim);
+    let named = options.filter(|name| !["close", "keep-alive"].iter().any(|usual| name.eq_ignore_ascii_case(usual)));
+    // SECURITY: an API must not be able to take our framing away by naming it.
+    gone.extend(
+        named.filter_map(|name| HeaderName::try_from(name).ok()).filter(|name| *name != header::CONTENT_LENGTH),
+    );
+    for name in gone {
         headers.remove(name);
     }
     headers
+}
+
+/// Hop by hop, or pretending to come from us (servers read `_` as `-`).
+fn ends_here(name: &HeaderName) -> bool {
+    let hop_by_hop = matches!(
+        *name,
+        header::CONNECTION
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+    );
+    hop_by_hop || matches!(name.as_str(), "keep-alive" | "proxy-connection") || is_ours(name.as_str())
+}
+
+fn is_ours(name: &str) -> bool {
+    let folded = name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+    let ours = b"x-trigate-";
+    name.len() >= ours.len() && folded.zip(ours).all(|(byte, wanted)| byte == *wanted)
 }
 
 #[cfg(test)]
@@ -614,7 +648,8 @@ mod tests {
         ] {
             headers.append(HeaderName::try_from(name).unwrap(), value.parse().unwrap());
         }
-        let left: Vec<String> = answer_headers(headers).keys().map(|name| name.to_string()).collect();
+        let mut left: Vec<String> = answer_headers(headers).keys().map(|name| name.to_string()).collect();
+        left.sort();
         assert_eq!(left, ["content-length", "etag"]);
     }
 }

@@ -6,7 +6,7 @@
 use super::{
     body::{Answer, CarriedIn, CarriedOut, Ending, Flow, Watching},
     road::answer_headers,
-    upstream::{Carrier, Held, UpstreamBounds, UpstreamError, UpstreamUrl, dial},
+    upstream::{ApiBody, UpstreamBounds, UpstreamError, UpstreamUrl, dial},
     watch::Watched,
 };
 use crate::edge::Connection;
@@ -54,7 +54,7 @@ pub async fn ask(
     head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let request = Request::from_parts(head, Empty::<Bytes>::new());
     let asked = timeout(bounds.response, sender.send_request(request)).await;
-    asked.map_err(|_| UpstreamError::Slow("response"))?.map_err(UpstreamError::Broken)
+    asked.map_err(|_| UpstreamError::Slow("response"))?.map_err(|error| UpstreamError::Broken(error.into()))
 }
 
 /// Did the API agree to exactly what was asked?
@@ -72,8 +72,8 @@ pub fn agreed(answer: &Response<Incoming>) -> bool {
 /// The API's refusal, as any answer; the client's connection ends with it.
 pub fn refused(answer: Response<Incoming>, ending: Ending, watching: Watching) -> Response<Answer> {
     let (parts, body) = answer.into_parts();
-    let held = Held { lease: Carrier::Single, busy: None };
-    let mut response = Response::new(Answer::Carried(CarriedOut::new(body, held, ending, watching, false)));
+    let mut response =
+        Response::new(Answer::Carried(CarriedOut::new(ApiBody::Single(body), None, ending, watching, false)));
     *response.status_mut() = parts.status;
     *response.headers_mut() = answer_headers(parts.headers);
     response

@@ -3,6 +3,7 @@
 mod balance;
 mod dial;
 mod health;
+mod http1;
 mod http2;
 mod tls;
 
@@ -11,20 +12,25 @@ pub use dial::dial;
 pub use health::check_health;
 pub use tls::{TlsClient, TlsSettings};
 
-use self::http2::Http2;
-use super::body::CarriedIn;
+use self::{
+    http1::{Connection, WireError},
+    http2::Http2,
+};
+use super::body::{BodyError, CarriedIn};
+use bytes::Bytes;
 use http::{Request, Response, Uri};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use http_body::{Body, Frame, SizeHint};
 use std::{
     cell::RefCell,
     collections::HashMap,
     fmt,
+    pin::Pin,
     rc::{Rc, Weak},
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
-use tokio::{task::spawn_local, time::timeout};
+use tokio::time::timeout;
 use trigate_core::port::{Clock, Monotonic};
 
 /// Where an API is.
@@ -112,7 +118,7 @@ pub enum UpstreamError {
     /// No answer in time: 504.
     Slow(&'static str),
     /// The connection broke: 502.
-    Broken(hyper::Error),
+    Broken(BodyError),
     /// As many requests are under way as may be: 503.
     Full,
 }
@@ -147,13 +153,11 @@ impl fmt::Display for UpstreamError {
     }
 }
 
-type Sender = http1::SendRequest<CarriedIn>;
-
 /// Idle connections older than this are not trusted: servers commonly close after a minute.
 const IDLE_LIFE_US: u64 = 45_000_000;
 
 struct Idle {
-    sender: Sender,
+    connection: Connection,
     since: Monotonic,
 }
 
@@ -178,36 +182,32 @@ impl Pool {
         bounds: UpstreamBounds,
         request: Request<CarriedIn>,
         again: impl Fn() -> Option<Request<CarriedIn>>,
-    ) -> Result<(Response<Incoming>, Lease), Failed> {
+    ) -> Result<Response<ApiBody>, Failed> {
         let mut request = request;
         let mut fresh = false;
         loop {
-            let pooled = if fresh { None } else { self.take(upstream).await };
+            let pooled = if fresh { None } else { self.take(upstream) };
             let reused = pooled.is_some();
-            let mut sender = match pooled {
-                Some(sender) => sender,
+            let connection = match pooled {
+                Some(connection) => connection,
                 None => match self.connect(upstream, bounds.connect).await {
-                    Ok(sender) => sender,
+                    Ok(connection) => connection,
                     Err(error) => return Err(Failed::unsent(error, request)),
                 },
             };
-            match timeout(bounds.response, sender.try_send_request(request)).await {
+            match timeout(bounds.response, connection.send(request)).await {
                 Err(_) => return Err(UpstreamError::Slow("response").into()),
                 Ok(Ok(response)) => {
-                    let lease = Lease {
-                        pool: Rc::downgrade(self),
-                        upstream: upstream.clone(),
-                        sender: Some(sender),
-                        keep: bounds.idle,
-                    };
-                    return Ok((response, lease));
+                    let lease = Lease { pool: Rc::downgrade(self), upstream: upstream.clone(), keep: bounds.idle };
+                    return Ok(response.map(|body| ApiBody::Http1(body, lease)));
                 }
-                Ok(Err(mut failed)) => {
+                Ok(Err(failed)) => {
                     // Never written: safe to send whatever it was. Written on a connection that was closing: only what is safe.
-                    let unsent = failed.take_message().filter(|_| reused);
-                    match unsent.or_else(|| again().filter(|_| reused)) {
+                    let closing = matches!(failed.error, WireError::Closed | WireError::Io(_));
+                    let retry = failed.unsent.or_else(|| if closing { again() } else { None });
+                    match retry.filter(|_| reused) {
                         Some(retry) => request = retry,
-                        None => return Err(UpstreamError::Broken(failed.into_error()).into()),
+                        None => return Err(UpstreamError::Broken(failed.error.into()).into()),
                     }
                     fresh = true;
                 }
@@ -215,30 +215,26 @@ impl Pool {
         }
     }
 
-    async fn take(&self, upstream: &UpstreamUrl) -> Option<Sender> {
-        loop {
-            let mut idle = self.idle.borrow_mut().get_mut(upstream)?.pop()?;
-            let age = self.clock.monotonic().0.saturating_sub(idle.since.0);
-            if age > IDLE_LIFE_US || idle.sender.is_closed() {
-                continue;
-            }
-            if idle.sender.is_ready()
-                || matches!(timeout(Duration::from_millis(20), idle.sender.ready()).await, Ok(Ok(())))
-            {
-                return Some(idle.sender);
+    fn take(&self, upstream: &UpstreamUrl) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        let list = idle.get_mut(upstream)?;
+        let now = self.clock.monotonic();
+        while let Some(mut idle) = list.pop() {
+            if now.0.saturating_sub(idle.since.0) <= IDLE_LIFE_US && idle.connection.is_idle() {
+                return Some(idle.connection);
             }
         }
+        None
     }
 
-    async fn connect(&self, upstream: &UpstreamUrl, within: Duration) -> Result<Sender, UpstreamError> {
-        let connecting = async { handshake(TokioIo::new(dial(upstream, &self.tls).await?)).await };
-        match timeout(within, connecting).await {
-            Ok(connected) => connected.map_err(UpstreamError::Connect),
+    async fn connect(&self, upstream: &UpstreamUrl, within: Duration) -> Result<Connection, UpstreamError> {
+        match timeout(within, dial(upstream, &self.tls)).await {
+            Ok(connected) => connected.map(Connection::new).map_err(UpstreamError::Connect),
             Err(_) => Err(UpstreamError::Slow("connection")),
         }
     }
 
-    fn put(&self, upstream: &UpstreamUrl, sender: Sender, keep: usize) {
+    fn put(&self, upstream: &UpstreamUrl, connection: Connection, keep: usize) {
         let mut idle = self.idle.borrow_mut();
         if !idle.contains_key(upstream) {
             idle.insert(upstream.clone(), Vec::new());
@@ -246,63 +242,72 @@ impl Pool {
         let now = self.clock.monotonic();
         if let Some(list) = idle.get_mut(upstream) {
             // The oldest stand first: those past their time go.
-            let stale = list
-                .iter()
-                .take_while(|old| now.0.saturating_sub(old.since.0) > IDLE_LIFE_US || old.sender.is_closed())
-                .count();
+            let stale = list.iter().take_while(|old| now.0.saturating_sub(old.since.0) > IDLE_LIFE_US).count();
             list.drain(..stale);
             if list.len() < keep {
-                list.push(Idle { sender, since: now });
+                list.push(Idle { connection, since: now });
             }
         }
     }
 }
 
-async fn handshake<S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static>(stream: S) -> Result<Sender, String> {
-    let (sender, connection) = http1::handshake(stream).await.map_err(|error| error.to_string())?;
-    spawn_local(async move {
-        // Its end shows in the sender.
-        let _ = connection.await;
-    });
-    Ok(sender)
-}
-
-/// A connection in use; goes back to the pool only when the exchange ended cleanly.
+/// The way back to the pool.
 pub struct Lease {
     pool: Weak<Pool>,
     upstream: UpstreamUrl,
-    sender: Option<Sender>,
     keep: usize,
 }
 
 impl Lease {
-    pub fn give_back(&mut self) {
-        if let (Some(sender), Some(pool)) = (self.sender.take(), self.pool.upgrade()) {
-            pool.put(&self.upstream, sender, self.keep);
+    fn give_back(&self, connection: Connection) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.put(&self.upstream, connection, self.keep);
         }
     }
 }
 
-/// What a response holds while its body flows.
-pub struct Held {
-    pub lease: Carrier,
-    pub busy: Option<Busy>,
+/// An API's answer as it comes, with the connection that it comes on.
+pub enum ApiBody {
+    Http1(http1::Incoming, Lease),
+    Http2(hyper::body::Incoming, http2::Stream),
+    /// On a connection for this one exchange.
+    Single(hyper::body::Incoming),
 }
 
-pub enum Carrier {
-    Http1(Lease),
-    Http2(http2::Stream),
-    /// A connection for this one exchange.
-    Single,
-}
-
-impl Held {
-    /// The exchange ended cleanly, or at all.
+impl ApiBody {
+    /// The exchange ended cleanly: the connection may serve another.
     pub fn done(&mut self) {
-        if let Carrier::Http1(lease) = &mut self.lease {
-            lease.give_back();
+        if let Self::Http1(body, lease) = self
+            && let Some(connection) = body.take_connection()
+        {
+            lease.give_back(connection);
         }
-        self.busy = None;
+    }
+}
+
+impl Body for ApiBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Http1(body, _) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2(body, _) | Self::Single(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body, _) => body.is_end_stream(),
+            Self::Http2(body, _) | Self::Single(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body, _) => body.size_hint(),
+            Self::Http2(body, _) | Self::Single(body) => body.size_hint(),
+        }
     }
 }
 

@@ -273,10 +273,18 @@ async fn an_api_that_fails_is_502_with_a_record() {
             _ => None,
         })
     };
+    // Completions ride along with the next write: soon, not at once.
+    let begun = std::time::Instant::now();
+    while completions().count() < 3 && begun.elapsed() < std::time::Duration::from_secs(5) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     assert_eq!(completions().collect::<Vec<_>>(), [(502, false); 3]);
     // A body that ends before its end is marked.
     let cut = t.gate().raw(b"GET /open/cut HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(cut[0].body, b"abc");
+    while completions().count() < 4 && begun.elapsed() < std::time::Duration::from_secs(5) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     assert_eq!(completions().last(), Some((200, true)));
     t.stop().await;
 }

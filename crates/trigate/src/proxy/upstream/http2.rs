@@ -70,7 +70,7 @@ impl Http2 {
                     let unsent = failed.take_message().or_else(&again).filter(|_| !fresh && !retried);
                     match unsent {
                         Some(retry) => request = retry,
-                        None => return Err(UpstreamError::Broken(failed.into_error()).into()),
+                        None => return Err(UpstreamError::Broken(failed.into_error().into()).into()),
                     }
                     retried = true;
                 }
