@@ -8,8 +8,9 @@ use crate::{
     application::{Application, KeyRecord},
     change::{Change, ClientFace, Position, PublicKey, Snapshot},
     credential::{ChecksumKey, Digest},
-    id::{TenantId, UserId},
+    id::{AppId, TenantId, UserId},
     identity::TokenFacts,
+    quota::{Period, Usage},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,8 +42,39 @@ pub struct Welcome {
     pub issuer: String,
     /// Audiences that the desk's own gate takes.
     pub audiences: Vec<String>,
-    /// Limits by plan, as the desk's file states them.
-    pub plans: BTreeMap<String, String>,
+    /// As the desk's file states them.
+    pub plans: BTreeMap<String, PlanWords>,
+}
+
+/// A plan in words: what an application on it may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanWords {
+    /// `1000/hour`, `10/second burst 20`.
+    pub rate: String,
+    /// Requests of a day of the calendar, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<u64>,
+    /// Requests of a month of the calendar, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub month: Option<u64>,
+    /// The rate of each user of the application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// "What has been counted this day and month?" Page by page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsageAsked {
+    /// The last one known.
+    pub after: Option<(AppId, Period)>,
+    pub limit: u32,
+}
+
+/// What all gates together have counted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UsageTotals {
+    pub usage: Vec<Usage>,
 }
 
 /// "I have applied this much: let me trust myself for another while."

@@ -19,6 +19,7 @@ pub mod oauth;
 pub mod permission;
 pub mod port;
 pub mod proof;
+pub mod quota;
 pub mod reason;
 pub mod seal;
 pub mod time;

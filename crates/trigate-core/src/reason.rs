@@ -53,6 +53,7 @@ reasons! {
     KeyAddress = "key.address", "the key may not be used from this address";
     ApplicationDisabled = "application.disabled", "the application is disabled";
     ApplicationLimited = "application.rate_limited", "the application's plan allows no more requests now";
+    QuotaExhausted = "application.quota_exhausted", "the application has used up the quota of its plan for this day or month";
 
     // Gate 2: authentication.
     TokenMissing = "token.missing", "the route wants an access token and none came";
@@ -98,6 +99,7 @@ reasons! {
     CertificateRevoked = "certificate.revoked", "the certificate was revoked";
     CertificateStatus = "certificate.status_unknown", "no good revocation list of the certificate's authority is at hand";
     CertificateUnmapped = "certificate.unmapped", "no rule maps this certificate to a machine";
+    UserLimited = "user.rate_limited", "this user of the application asks more often than allowed";
     AuthenticationOld = "authentication.insufficient", "the route wants a stronger or fresher login (RFC 9470)";
     LookupUnavailable = "lookup.unavailable", "the token could not be looked up";
     GateStale = "gate.stale", "the gate's lease ran out: it may not know the newest revocations";

@@ -164,7 +164,7 @@ impl Follower {
 }
 
 /// Sleeps; `false` when it is time to end.
-async fn pause(stop: &mut watch::Receiver<bool>, time: Duration) -> bool {
+pub(crate) async fn pause(stop: &mut watch::Receiver<bool>, time: Duration) -> bool {
     tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => false,

@@ -4,6 +4,7 @@
 //! Never authenticates anybody: a key is no user.
 
 pub(crate) mod api_key;
+pub mod quota;
 pub mod rate_limit;
 
 use crate::{
@@ -61,12 +62,25 @@ pub(crate) fn check_limits(passage: &Passage<'_>, mut established: Box<Establish
         return Ok(established);
     }
     established.limits_judged = true;
-    let retry_after_s = passage.limit_application(application.as_deref(), &mut established);
-    match retry_after_s {
+    let limited = passage.limit_application(application.as_deref(), &mut established);
+    match limited {
+        None => Ok(established),
+        Some((reason, retry_after_s)) => {
+            let gate = if established.authenticated { GateName::Authentication } else { GATE };
+            Err(Stop::at(gate, reason, established).retry_after(retry_after_s))
+        }
+    }
+}
+
+/// Limits by user, after gate 2 has proven one: a claim must not use up another's.
+pub(crate) fn check_user_limits(
+    passage: &Passage<'_>,
+    mut established: Box<Established>,
+) -> Result<Box<Established>, Stop> {
+    match passage.limit_user(&mut established) {
         None => Ok(established),
         Some(retry_after_s) => {
-            let gate = if established.authenticated { GateName::Authentication } else { GATE };
-            Err(Stop::at(gate, Reason::ApplicationLimited, established).retry_after(retry_after_s))
+            Err(Stop::at(GateName::Authentication, Reason::UserLimited, established).retry_after(retry_after_s))
         }
     }
 }

@@ -164,6 +164,7 @@ pub(crate) fn still_true(passage: &Passage<'_>, authenticated: Authenticated) ->
         return Err(stop(gate, reason, established));
     }
     established.authenticated = true;
+    let established = gate1_identification::check_user_limits(passage, established)?;
     let established = gate1_identification::check_limits(passage, established)?;
     Ok(Current { established })
 }

@@ -36,6 +36,8 @@ pub mod system;
 #[cfg(test)]
 mod tests;
 mod unwritten;
+#[cfg(feature = "remote")]
+pub mod usage;
 
 pub use explain::{Explanation, explain};
 pub use gate1_identification::{Identified, rate_limit::LimitState};
@@ -51,9 +53,9 @@ pub use refusal::Refusal;
 pub use request::{ClientCertificate, Credential, Request, client_address, fold_address};
 pub use route::{BadPattern, Found, Pattern, RouteConflict, Routes};
 pub use rules::{
-    BadDemands, BadLimit, BadSubject, BadUriPattern, ClaimNames, ClientSecret, Cors, CredentialKind, Demands, Enforce,
+    BadDemands, BadLimit, BadPlan, BadSubject, BadUriPattern, ClaimNames, ClientSecret, Cors, CredentialKind, Demands, Enforce,
     Introspection, IntrospectionMethod, IssuerRule, KeySource, Kinds, Limit, MachineMatch, MachineRule, Plan,
-    ProofRules, RouteKind, RouteRule, Rules, ServiceMark, SubjectKind, UriPattern, WithoutLease,
+    ProofRules, Quota, RouteKind, RouteRule, Rules, ServiceMark, SubjectKind, UriPattern, WithoutLease,
 };
 pub use standing::Standing;
 pub use unwritten::{Judged, Unwritten};

@@ -5,7 +5,11 @@
 use crate::{
     established::{Established, Stop},
     exposure,
-    gate1_identification::{self, rate_limit::Limits},
+    gate1_identification::{
+        self,
+        quota::Quotas,
+        rate_limit::{LimitState, Limits, UserOf},
+    },
     gate2_authentication::{self, issuers::Issuers, token, used_proofs::UsedProofs},
     gate3_authorization::{self, Authorized},
     known::Known,
@@ -25,6 +29,7 @@ use trigate_core::{
     Timestamp,
     application::Application,
     id::{KeyId, RequestId},
+    identity::Identity,
     port::{AuditSink, Clock, Lookup, Monotonic, Rng, Slot},
     proof::Nonces,
     reason::Reason,
@@ -60,6 +65,7 @@ pub(crate) struct Inner {
     pub node: String,
     pub on_exposed: Option<OnExposed>,
     pub limits: Limits,
+    pub quotas: Arc<Quotas>,
     pub verified: token::Cache,
     pub used_proofs: UsedProofs,
     /// Of this process alone.
@@ -80,6 +86,7 @@ impl Gates {
             node,
             on_exposed,
             limits: Limits::default(),
+            quotas: Arc::default(),
             verified: token::new_cache(),
             used_proofs: UsedProofs::default(),
             nonces,
@@ -106,6 +113,10 @@ impl Gates {
         let judged = passage.judge().await;
         passage.close(slot, judged)
     }
+}
+
+fn longest<'s>(states: impl IntoIterator<Item = &'s LimitState>) -> Option<u64> {
+    states.into_iter().filter_map(|state| state.retry_after_s).max()
 }
 
 /// One request on its way through the gates.
@@ -181,19 +192,50 @@ impl<'a> Passage<'a> {
         }
     }
 
-    /// Counts under the plan and under the route's own limit. `Some`: seconds to wait.
-    pub fn limit_application(&self, application: Option<&Application>, established: &mut Established) -> Option<u64> {
+    /// Counts under the plan and under the route's own limit. `Some`: why not, and the seconds to wait.
+    pub fn limit_application(
+        &self,
+        application: Option<&Application>,
+        established: &mut Established,
+    ) -> Option<(Reason, u64)> {
         let limits = &self.gates.limits;
-        let plan = application.and_then(|application| {
-            let plan = self.rules.plan(&application.plan)?;
-            Some(limits.application(&application.id, &plan.name, plan.limit, self.monotonic, self.counts))
+        let plan = application.and_then(|application| Some((application, self.rules.plan(&application.plan)?)));
+        let rate = plan.map(|(application, plan)| {
+            limits.application(&application.id, &plan.name, plan.limit, self.monotonic, self.counts)
         });
         let route = established.route.limit.map(|limit| {
             let id = application.map(|application| &application.id);
             limits.route(&established.route, limit, id, self.client, self.monotonic, self.counts)
         });
-        established.limits = plan.into_iter().chain(route).collect();
-        established.limits.iter().filter_map(|state| state.retry_after_s).max()
+        let rated = longest([rate.as_ref(), route.as_ref()].into_iter().flatten());
+        // What a rate refuses uses up no quota.
+        let counts = self.counts && rated.is_none();
+        let quotas = plan.map(|(application, plan)| self.gates.quotas.take(&application.id, plan, self.now, counts));
+        let quotas = quotas.unwrap_or_default();
+        let used_up = longest(&quotas).map(|seconds| (Reason::QuotaExhausted, seconds));
+        established.limits.extend(rate.into_iter().chain(route).chain(quotas));
+        used_up.or_else(|| rated.map(|seconds| (Reason::ApplicationLimited, seconds)))
+    }
+
+    /// Counts for the proven user, under the application's plan and under the route's own limit. `Some`: seconds to wait.
+    pub fn limit_user(&self, established: &mut Established) -> Option<u64> {
+        let facts = Arc::clone(&established.acting_token()?.facts);
+        let Identity::User { id, .. } = &facts.identity else { return None };
+        let application = established.application();
+        let plan = application.as_ref().and_then(|application| self.rules.plan(&application.plan));
+        // Counted apart, whatever the two are called; on another plan, a user is still the same.
+        let by_plan = plan.and_then(|plan| Some((None, format!("{}-user", plan.name), plan.user?)));
+        let route = &established.route;
+        let by_route = route.user_limit.map(|limit| (Some(route.name.as_str()), format!("{}-user", route.name), limit));
+        let (application, issuer) = (established.application_id(), facts.issuer.as_str());
+        let count = |(route, name, limit): (Option<&str>, String, _)| {
+            let user = UserOf { route, application, issuer, user: id.as_str() };
+            self.gates.limits.user(user, &name, limit, self.monotonic, self.counts)
+        };
+        let states: Vec<_> = by_plan.into_iter().chain(by_route).map(count).collect();
+        let retry_after_s = longest(&states);
+        established.limits.extend(states);
+        retry_after_s
     }
 
     /// Chains the record, then lets go or refuses.

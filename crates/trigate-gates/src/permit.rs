@@ -223,6 +223,10 @@ impl Permit {
             "request_id": self.0.request,
         });
         let Some(fields) = answer.as_object_mut() else { return answer };
+        let quotas = self.plan().into_iter().flat_map(|plan| [("day_quota", &plan.day), ("month_quota", &plan.month)]);
+        for (name, quota) in quotas.filter_map(|(name, quota)| Some((name, quota.as_ref()?))) {
+            fields.insert(name.into(), json!(quota.most));
+        }
         if let Some(holder) = &established.key {
             fields.insert("key_id".into(), json!(holder.record.id));
         }

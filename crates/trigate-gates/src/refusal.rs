@@ -111,7 +111,9 @@ const fn answer(reason: Reason) -> (StatusCode, Challenge) {
         Reason::MethodUnknown => (S::METHOD_NOT_ALLOWED, None),
         Reason::PathAmbiguous | Reason::RequestMalformed => (S::BAD_REQUEST, None),
         Reason::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, None),
-        Reason::AddressLimited | Reason::ApplicationLimited => (S::TOO_MANY_REQUESTS, None),
+        Reason::AddressLimited | Reason::ApplicationLimited | Reason::QuotaExhausted | Reason::UserLimited => {
+            (S::TOO_MANY_REQUESTS, None)
+        }
         Reason::AuditUnavailable
         | Reason::Overloaded
         | Reason::LookupUnavailable

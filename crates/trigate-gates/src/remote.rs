@@ -13,6 +13,7 @@ use crate::{
     Gates, GatesParts, IssuerRule, Issuers, KeySource, Known, Plan, RouteConflict, RouteRule, Routes, Rules,
     follow::{Follower, OnTrouble},
     system::{SystemClock, SystemRng},
+    usage::UsageReporter,
 };
 use async_trait::async_trait;
 use journal::Journal;
@@ -30,13 +31,15 @@ use trigate_core::{
     Position, Timestamp,
     change::{Change, Snapshot},
     credential::Digest,
-    desk::{Changes, FindToken, Found, Hello, LeaseAsked, LeaseGiven, LeaseReleased, SnapshotReader, Welcome},
-    id::{RequestId, TenantId},
+    desk::{Changes, FindToken, Found, Hello, LeaseAsked, LeaseGiven, LeaseReleased, SnapshotReader, UsageAsked, UsageTotals, Welcome},
+    id::{AppId, RequestId, TenantId},
     identity::TokenFacts,
     jose::VerifyingKey,
     port::{
-        AuditSink, Clock, Feed, Fetch, FetchError, Fetched, LeaseHolder, Leases, Lookup, LookupError, Rng, StoreError,
+        AuditSink, Clock, Feed, Fetch, FetchError, Fetched, LeaseHolder, Leases, Lookup, LookupError, Quotas, Rng,
+        StoreError,
     },
+    quota::{Period, Usage, UsageReport},
 };
 
 /// Which desk, and as whom.
@@ -245,7 +248,7 @@ impl Remote {
 
     /// Opaque tokens and the truth about a token, from the desk.
     pub fn lookup(&self) -> Arc<dyn Lookup> {
-        Arc::new(Desk { link: Arc::clone(&self.link), reachable: Arc::clone(&self.reachable) })
+        Arc::new(self.desk())
     }
 
     pub fn health(&self) -> RemoteHealth {
@@ -261,7 +264,7 @@ impl Remote {
     /// whoever trusts foreign issuers builds [`GatesParts`] with a [`Fetch`] of their own.
     pub fn gates(&self, audit: Arc<dyn AuditSink>) -> Arc<Gates> {
         let issuers = Arc::new(Issuers::new(Arc::new(NoFetch), Arc::clone(&self.clock)));
-        Arc::new(Gates::new(GatesParts {
+        let gates = Arc::new(Gates::new(GatesParts {
             known: Arc::clone(&self.known),
             clock: Arc::clone(&self.clock),
             rng: Arc::clone(&self.rng),
@@ -270,7 +273,23 @@ impl Remote {
             issuers,
             node: self.node.clone(),
             on_exposed: None,
-        }))
+        }));
+        tokio::spawn(self.usage(&gates).run(self.stop.subscribe()));
+        gates
+    }
+
+    /// Reports what these gates count for the quotas of plans. Whoever builds gates of their own runs it beside them.
+    pub fn usage(&self, gates: &Gates) -> Arc<UsageReporter> {
+        let desk = Arc::new(self.desk());
+        // A day that is not summed is counted by each gate alone: the follower says often enough that the desk is away.
+        let quiet = Box::new(|_: &StoreError, _| {});
+        // Each with numbers of its own.
+        let holder = format!("{}~{}", self.node, RequestId::mint(&*self.rng).as_str());
+        Arc::new(UsageReporter::new(gates, desk, Arc::clone(&self.clock), holder, quiet))
+    }
+
+    fn desk(&self) -> Desk {
+        Desk { link: Arc::clone(&self.link), reachable: Arc::clone(&self.reachable) }
     }
 
     /// Rules for these routes: the desk's own tokens for `audience`, and the desk's plans.
@@ -278,9 +297,8 @@ impl Remote {
     /// # Errors
     /// When two routes claim the same request.
     pub fn rules(&self, audience: &str, routes: Vec<RouteRule>) -> Result<Arc<Rules>, RouteConflict> {
-        let plans = self.welcome.plans.iter().filter_map(|(name, limit)| {
-            let limit = limit.parse().ok()?;
-            Some((name.clone(), Plan { name: name.clone(), limit }))
+        let plans = self.welcome.plans.iter().filter_map(|(name, words)| {
+            Some((name.clone(), Plan::read(name, words).ok()?))
         });
         Ok(Arc::new(Rules {
             epoch: 1,
@@ -422,6 +440,26 @@ impl Lookup for Desk {
     async fn introspect(&self, facts: TokenFacts) -> Result<Option<TokenFacts>, LookupError> {
         let found: Found = self.link.ask("/tokens/introspect", Some(&Found { facts: Some(facts) }), SOON).await?;
         Ok(found.facts)
+    }
+}
+
+#[async_trait]
+impl Quotas for Desk {
+    async fn report_usage(&self, report: &UsageReport) -> Result<Vec<Usage>, StoreError> {
+        let totals: UsageTotals = self.link.ask("/usage", Some(report), SOON).await?;
+        Ok(totals.usage)
+    }
+
+    /// By the desk's own clock.
+    async fn list_usage(
+        &self,
+        _: Timestamp,
+        after: Option<(AppId, Period)>,
+        limit: u32,
+    ) -> Result<Vec<Usage>, StoreError> {
+        let asked = UsageAsked { after, limit };
+        let totals: UsageTotals = self.link.ask("/usage/list", Some(&asked), SOON).await?;
+        Ok(totals.usage)
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Trusts the hall to have refused what is unsafe. One request holds one `Arc<Rules>` to its end.
 
+mod plan;
+
+pub use plan::{BadPlan, Plan, Quota};
+
 use crate::route::{Pattern, Routes};
 use http::{HeaderMap, HeaderValue, Method, header};
 use ipnet::IpNet;
@@ -98,6 +102,12 @@ impl Limit {
     pub const fn new(rate: u64, per_s: u64, burst: u64) -> Option<Self> {
         if rate == 0 || per_s == 0 || burst == 0 { None } else { Some(Self { rate, per_s, burst }) }
     }
+
+    /// Seconds in which the whole burst comes back.
+    pub(crate) fn window_s(self) -> u64 {
+        let window = u128::from(self.burst) * u128::from(self.per_s) / u128::from(self.rate.max(1));
+        u64::try_from(window).unwrap_or(u64::MAX).max(1)
+    }
 }
 
 impl FromStr for Limit {
@@ -134,13 +144,6 @@ impl fmt::Display for Limit {
         }
         if self.burst != self.rate { write!(f, " burst {}", self.burst) } else { Ok(()) }
     }
-}
-
-/// What an application may ask for in a time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    pub name: String,
-    pub limit: Limit,
 }
 
 /// An issuer whose tokens are believed.
@@ -582,6 +585,8 @@ pub struct RouteRule {
     pub policy: bool,
     /// For each application on this route, or each address where no application is known.
     pub limit: Option<Limit>,
+    /// For each user on this route; of each application apart.
+    pub user_limit: Option<Limit>,
     pub cors: Option<Cors>,
     /// The upstream's name.
     pub upstream: String,
@@ -625,6 +630,7 @@ impl RouteRule {
             acr: Vec::new(),
             policy: false,
             limit: None,
+            user_limit: None,
             cors: None,
             upstream: String::new(),
             max_body_bytes: 10 * 1024 * 1024,

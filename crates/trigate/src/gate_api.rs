@@ -34,10 +34,11 @@ use trigate_core::{
     Act, Actor, Position,
     audit::{Outcome, Record},
     credential::ChecksumKey,
-    desk::{self, Changes, FindToken, Found, Hello, LeaseAsked, LeaseGiven, LeaseReleased, Line, Welcome},
+    desk::{self, Changes, FindToken, Found, Hello, LeaseAsked, LeaseGiven, LeaseReleased, Line, UsageAsked, UsageTotals, Welcome},
     id::{KeyId, RequestId, TenantId},
     jose::VerifyingKey,
     port::{ActFilter, AuditSink, Clock, LEASE_LIFE_MS, Mark, Rng, Slot, StoreError, SystemStore, TenantStore},
+    quota::{MAX_REPORTED, UsageReport},
 };
 
 /// Who asks, put into a request's extensions once the gates have let its key in.
@@ -115,6 +116,8 @@ pub fn router(door: Arc<GateDoor>) -> Router {
         .route("/changes", get(changes))
         .route("/lease", post(lease))
         .route("/release", post(release))
+        .route("/usage", post(report_usage))
+        .route("/usage/list", post(list_usage))
         .route("/tokens/find", post(find_token))
         .route("/tokens/introspect", post(introspect));
     Router::new().nest(desk::PREFIX, verbs).layer(axum::extract::DefaultBodyLimit::max(MAX_BODY)).with_state(door)
@@ -272,6 +275,22 @@ async fn release(State(door): Door, caller: GateCaller, body: Bytes) -> Out<serd
     stored(door.system.release(&GateDoor::holder(&caller, &released.holder)?).await)?;
     door.acknowledged.ring();
     Ok(Answer(serde_json::json!({})))
+}
+
+/// What a gate has counted, added to what the others have.
+async fn report_usage(State(door): Door, caller: GateCaller, body: Bytes) -> Out<UsageTotals> {
+    let mut report: UsageReport = read(&body)?;
+    report.holder = GateDoor::holder(&caller, &report.holder)?;
+    if report.counted.len() > MAX_REPORTED {
+        return Err(OperatorError::invalid("the report is too long", "use a gate of this desk's version").into());
+    }
+    Ok(Answer(UsageTotals { usage: stored(door.store.report_usage(&report).await)? }))
+}
+
+async fn list_usage(State(door): Door, _: GateCaller, body: Bytes) -> Out<UsageTotals> {
+    let UsageAsked { after, limit } = read(&body)?;
+    let usage = door.store.list_usage(door.clock.now(), after, limit.min(MAX_CHANGES)).await;
+    Ok(Answer(UsageTotals { usage: stored(usage)? }))
 }
 
 async fn find_token(State(door): Door, _: GateCaller, body: Bytes) -> Out<Found> {

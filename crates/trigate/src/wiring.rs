@@ -45,10 +45,10 @@ use trigate_core::{
     Position,
     id::{RequestId, TenantId},
     jose::SigningKey,
-    port::{AuditSink, Clock, Feed, Hasher, LEASE_LIFE_MS, Leases, Monotonic, Propagation, Rng, Store, TenantStore},
+    port::{AuditSink, Clock, Feed, Hasher, LEASE_LIFE_MS, Leases, Monotonic, Propagation, Rng, Store, StoreError, TenantStore},
     seal::MasterKey,
 };
-use trigate_gates::{Gates, GatesParts, Issuers, Known, follow::Follower};
+use trigate_gates::{Gates, GatesParts, Issuers, Known, follow::Follower, usage::UsageReporter};
 use trigate_issuer::{Issuer, IssuerConfig, IssuerParts, ScopeDescription, account::password::Argon2Pool};
 use trigate_outbound::{Outbound, OutboundSettings};
 
@@ -95,6 +95,7 @@ pub struct Running {
     pub machine: Machine,
     audit: Arc<SegmentLog>,
     reload: Arc<Reload>,
+    usage: Arc<UsageReporter>,
     stop: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
@@ -133,7 +134,11 @@ impl Server {
             clock: Arc::clone(&machine.clock),
         });
 
+        let usage = base.usage(&config, &machine, &gates);
+        // SECURITY: before the first request, or a restart would give every quota back.
+        usage.learn().await.map_err(StartError::of)?;
         let mut running_tasks = std::mem::take(&mut base.tasks);
+        running_tasks.push(tokio::spawn(Arc::clone(&usage).run(stop.clone())));
         running_tasks.push(tokio::spawn(tasks::rotate_keys(Arc::clone(&issuer), stop.clone())));
         running_tasks.push(tokio::spawn(crate::signals::poll(Arc::clone(&receiver), outbound, stop.clone())));
         running_tasks.push(tokio::spawn(tasks::refresh_issuers(Arc::clone(&issuers), stop.clone())));
@@ -203,6 +208,7 @@ impl Server {
             machine,
             audit: base.audit,
             reload,
+            usage,
             stop: stop_sender,
             threads: Mutex::new(threads.handles),
             tasks: Mutex::new(running_tasks),
@@ -262,6 +268,9 @@ impl Running {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             let _ = tokio::time::timeout(Duration::from_secs(5), task).await;
+        }
+        if let Err(error) = self.usage.report().await {
+            tracing::warn!(%error, "what the last requests used of their quotas is not kept");
         }
         let audit = Arc::clone(&self.audit);
         match tokio::task::spawn_blocking(move || audit.close()).await {
@@ -499,6 +508,16 @@ impl Base {
             // One that is missed by a crash in between is found in the records, when they are indexed.
             on_exposed: Some(Arc::new(move |key, request| exposed.tell(key, request))),
         })
+    }
+
+    /// The counters of plans' quotas, kept in the store.
+    fn usage(&self, config: &Config, machine: &Machine, gates: &Gates) -> Arc<UsageReporter> {
+        let holder = format!("{}~{}", config.file.server.node(), RequestId::mint(&*machine.rng).as_str());
+        let desk = Arc::new(tasks::StoredUsage(Arc::clone(&self.tenant)));
+        let on_trouble = Box::new(|error: &StoreError, errors| {
+            tracing::error!(%error, errors, "what plans' quotas are used up by is not kept: it is told later");
+        });
+        Arc::new(UsageReporter::new(gates, desk, Arc::clone(&machine.clock), holder, on_trouble))
     }
 
     fn gate_door(&self, machine: &Machine, issuer: &Arc<Issuer>, reload: &Arc<Reload>) -> GateDoor {

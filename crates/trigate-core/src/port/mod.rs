@@ -15,6 +15,7 @@ mod grants;
 mod keys;
 mod lookup;
 mod policy;
+mod quotas;
 mod revocations;
 mod sessions;
 mod store;
@@ -37,6 +38,7 @@ pub use grants::{
 pub use keys::SigningKeys;
 pub use lookup::{Lookup, LookupError};
 pub use policy::{Policy, PolicyVerdict, Question};
+pub use quotas::Quotas;
 pub use revocations::{Revocations, StatementId};
 pub use sessions::Sessions;
 pub use store::{Store, SystemStore, TenantStore};

@@ -25,6 +25,7 @@ pub trait TenantStore:
     + Acts
     + AuditIndex
     + Bookkeeping
+    + Quotas
 {
 }
 
@@ -40,6 +41,7 @@ impl<T> TenantStore for T where
         + Acts
         + AuditIndex
         + Bookkeeping
+    + Quotas
 {
 }
 

@@ -9,25 +9,24 @@ use crate::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{
     fmt::Write as _,
+    hash::Hash,
     net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
-use trigate_core::{id::AppId, port::Monotonic};
+use trigate_core::{credential::Digest, id::AppId, port::Monotonic};
 
-/// Strangers counted at once, per shard; those beyond share one counter.
-const STRANGERS: usize = 65_536 / Sharded::<Party, Arc<Gauge>>::shards();
+/// Strangers, and users of applications, counted at once; those beyond share one counter of their kind.
+const STRANGERS: usize = 65_536;
+const USERS: usize = 524_288;
 
 /// All counters of a process.
-#[derive(Default)]
 pub struct Limits {
     applications: Sharded<AppId, Arc<Gauge>>,
-    parties: Sharded<Party, Arc<Gauge>>,
-    overflow: Arc<Gauge>,
-    /// When room was last made, in nanoseconds of the monotonic clock.
-    swept: AtomicU64,
+    strangers: Gauges<Party>,
+    users: Gauges<u128>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,17 +41,35 @@ enum Who {
     Address(IpAddr),
 }
 
+/// A user of an application: ids of users mean something beside their issuer alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UserOf<'a> {
+    /// On this route; `None`: under the application's plan.
+    pub route: Option<&'a str>,
+    pub application: Option<&'a AppId>,
+    pub issuer: &'a str,
+    pub user: &'a str,
+}
+
 /// How one limit stands after this request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitState {
     pub name: String,
-    pub limit: Limit,
+    /// Requests in the window.
+    pub quota: u64,
+    pub window_s: u64,
     /// Requests that may follow at once.
     pub remaining: u64,
-    /// Seconds until the whole burst is there again.
+    /// Seconds until everything is there again.
     pub reset_s: u64,
     /// `Some` when this request was one too many: seconds until the next is not.
     pub retry_after_s: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { applications: Sharded::default(), strangers: Gauges::of(STRANGERS), users: Gauges::of(USERS) }
+    }
 }
 
 impl Limits {
@@ -68,7 +85,8 @@ impl Limits {
 
     /// Counts a request of an address, before anything is judged.
     pub(crate) fn address(&self, address: IpAddr, limit: Limit, now: Monotonic, count: bool) -> LimitState {
-        self.party(Party::Address(trigate_core::address::party(address)), "address", limit, now, count)
+        let party = Party::Address(trigate_core::address::party(address));
+        self.strangers.of_party(&party, now).take("address", limit, now, count)
     }
 
     /// Counts a request on a route that has a limit of its own.
@@ -83,16 +101,51 @@ impl Limits {
     ) -> LimitState {
         let who = application
             .map_or_else(|| Who::Address(trigate_core::address::party(address)), |id| Who::Application(id.clone()));
-        self.party(Party::OnRoute(route.name.clone(), who), &route.name, limit, now, count)
+        self.strangers.of_party(&Party::OnRoute(route.name.clone(), who), now).take(&route.name, limit, now, count)
     }
 
-    fn party(&self, party: Party, name: &str, limit: Limit, now: Monotonic, count: bool) -> LimitState {
-        let find = || self.parties.get_or_make(&party, STRANGERS, Arc::default);
+    /// Counts a request of a proven user under the limit of this name.
+    pub(crate) fn user(&self, user: UserOf<'_>, name: &str, limit: Limit, now: Monotonic, count: bool) -> LimitState {
+        self.users.of_party(&user.party(), now).take(name, limit, now, count)
+    }
+}
+
+impl UserOf<'_> {
+    /// Few bytes for names of any length. SECURITY: cryptographic, or a user could choose a name that shares another's
+    /// counter.
+    fn party(self) -> u128 {
+        let application = self.application.map(AppId::as_str);
+        // Lengths first: no two of them run into each other.
+        let lengths = (self.route.map(str::len), application.map(str::len), self.issuer.len());
+        let (route, application) = (self.route.unwrap_or_default(), application.unwrap_or_default());
+        let text = format!("{lengths:?}{route}{application}{}{}", self.issuer, self.user);
+        Digest::of(&text).bytes().iter().take(16).fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+    }
+}
+
+/// Counters of parties that come and go.
+struct Gauges<P> {
+    parties: Sharded<P, Arc<Gauge>>,
+    most: usize,
+    overflow: Arc<Gauge>,
+    /// When room was last made, in nanoseconds of the monotonic clock.
+    swept: AtomicU64,
+}
+
+impl<P: Hash + Eq + Clone> Gauges<P> {
+    fn of(most: usize) -> Self {
+        Self { parties: Sharded::default(), most, overflow: Arc::default(), swept: AtomicU64::new(0) }
+    }
+
+    /// SECURITY: with no room left, those beyond share a counter that is soon used up: they are refused, not let by.
+    fn of_party(&self, party: &P, now: Monotonic) -> Arc<Gauge> {
+        let most = self.most / Sharded::<P, Arc<Gauge>>::shards();
+        let find = || self.parties.get_or_make(party, most, Arc::default);
         let gauge = find().or_else(|| self.make_room(now).then(find).flatten());
-        gauge.as_ref().unwrap_or(&self.overflow).take(name, limit, now, count)
+        gauge.unwrap_or_else(|| Arc::clone(&self.overflow))
     }
 
-    /// Forgets idle strangers, at most once a second: a flood of new ones must not make each of them costly.
+    /// Forgets who is idle, at most once a second: a flood of new ones must not make each of them costly.
     fn make_room(&self, now: Monotonic) -> bool {
         let (now_ns, last) = (nanos(now), self.swept.load(Ordering::Relaxed));
         let due = now_ns >= last.saturating_add(1_000_000_000);
@@ -146,7 +199,8 @@ fn state(name: &str, limit: Limit, remaining: u64, reset_ns: u64, retry_ns: Opti
     let seconds = |ns: u64| ns.div_ceil(1_000_000_000);
     LimitState {
         name: name.to_owned(),
-        limit,
+        quota: limit.burst,
+        window_s: limit.window_s(),
         remaining,
         reset_s: seconds(reset_ns),
         retry_after_s: retry_ns.map(|ns| seconds(ns).max(1)),
@@ -157,7 +211,7 @@ const fn nanos(at: Monotonic) -> u64 {
     at.0.saturating_mul(1_000)
 }
 
-/// `RateLimit-Policy` and `RateLimit`: one item per limit, q = burst, w = burst / rate.
+/// `RateLimit-Policy` and `RateLimit`: one item per limit; of a rate q = burst, w = burst / rate.
 // draft-ietf-httpapi-ratelimit-headers-11 §2, §3
 pub(crate) fn put_limit_headers(states: &[LimitState], headers: &mut HeaderMap) {
     if states.is_empty() {
@@ -169,9 +223,7 @@ pub(crate) fn put_limit_headers(states: &[LimitState], headers: &mut HeaderMap) 
             text.push_str(if text.is_empty() { "\"" } else { ", \"" });
             text.extend(quoted(&state.name));
         }
-        let Limit { rate, per_s, burst } = state.limit;
-        let window = u128::from(burst) * u128::from(per_s) / u128::from(rate.max(1));
-        let _ = write!(policy, "\";q={burst};w={}", window.max(1));
+        let _ = write!(policy, "\";q={};w={}", state.quota, state.window_s);
         let _ = write!(left, "\";r={};t={}", state.remaining, state.reset_s);
     }
     for (name, text) in [("ratelimit-policy", policy), ("ratelimit", left)] {
@@ -258,13 +310,41 @@ mod tests {
         for n in 0..200_000u32 {
             limits.address(IpAddr::V4(n.into()), limit, Monotonic(0), true);
         }
-        assert!(limits.parties.len() <= 65_536);
+        assert!(limits.strangers.parties.len() <= 65_536);
         // Those beyond share a counter, which is used up: they are refused, not let by.
         assert!(limits.address("9.9.9.9".parse().unwrap(), limit, Monotonic(0), true).retry_after_s.is_some());
         // An hour later all are idle and make room.
         assert!(
             limits.address("9.9.9.9".parse().unwrap(), limit, Monotonic(3_601 * SECOND), true).retry_after_s.is_none()
         );
+    }
+
+    #[test]
+    fn users_are_bounded_and_told_apart_by_application_and_issuer() {
+        let limits = Limits::default();
+        let limit = limit("1/hour");
+        let (a, b) = (AppId::parse("app_a").unwrap(), AppId::parse("app_b").unwrap());
+        let ask = |application, issuer, user| {
+            let user = UserOf { route: None, application, issuer, user };
+            limits.user(user, "pro-user", limit, Monotonic(0), true).retry_after_s.is_none()
+        };
+        assert!(ask(Some(&a), "https://x.test", "ada"));
+        assert!(!ask(Some(&a), "https://x.test", "ada"));
+        for (application, issuer, user) in [
+            (Some(&b), "https://x.test", "ada"),
+            (None, "https://x.test", "ada"),
+            (Some(&a), "https://y.test", "ada"),
+            (Some(&a), "https://x.tes", "tada"),
+            (Some(&a), "https://x.test", "bob"),
+        ] {
+            assert!(ask(application, issuer, user), "{application:?} {issuer} {user}");
+        }
+        let small = Gauges::of(1_600);
+        for n in 0..5_000u128 {
+            small.of_party(&n, Monotonic(0)).take("x", limit, Monotonic(0), true);
+        }
+        assert!(small.parties.len() <= 1_600);
+        assert!(small.of_party(&9_999, Monotonic(0)).take("x", limit, Monotonic(0), true).retry_after_s.is_some());
     }
 
     #[test]

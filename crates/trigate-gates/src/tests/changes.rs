@@ -138,7 +138,7 @@ async fn a_plan_that_is_reduced_counts_at_once() {
     assert_eq!(rig.ask("/weather").key(&rig.key_a).permit().await.limits()[0].name, "pro");
     rig.change(What::Application { record: application("app_a", "free") });
     let permit = rig.ask("/weather").key(&rig.key_a).permit().await;
-    assert_eq!((permit.limits()[0].name.as_str(), permit.limits()[0].limit.rate), ("free", 2));
+    assert_eq!((permit.limits()[0].name.as_str(), permit.limits()[0].quota), ("free", 2));
 }
 
 #[tokio::test]

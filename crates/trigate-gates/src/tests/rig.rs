@@ -459,7 +459,7 @@ fn routes() -> Vec<RouteRule> {
 fn rules(tenant: &TenantId, change: impl FnOnce(&mut Vec<RouteRule>)) -> Rules {
     let mut routes = routes();
     change(&mut routes);
-    let plan = |name: &str, limit: &str| (name.to_owned(), Plan { name: name.into(), limit: limit.parse().unwrap() });
+    let plan = |name: &str, limit: &str| (name.to_owned(), Plan::new(name, limit.parse().unwrap()));
     let ours = IssuerRule::new(ISSUER, KeySource::Ours, vec![AUDIENCE.into()]);
     let mut x =
         IssuerRule::new("https://x.test", KeySource::JwksUrl("https://x.test/jwks".into()), vec![AUDIENCE.into()]);

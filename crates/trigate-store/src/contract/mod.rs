@@ -16,6 +16,7 @@ pub mod races;
 mod revocation;
 mod trail;
 pub mod upkeep;
+mod usage;
 mod world;
 
 pub use world::World;
@@ -45,6 +46,8 @@ checks! {
     accounts::disabled_parties_get_nothing_new,
     accounts::tenants_do_not_see_each_other,
     accounts::attempts_are_counted_before_they_are_judged,
+    usage::what_gates_count_is_summed_once,
+    usage::usage_is_listed_page_by_page_and_swept_when_its_period_is_over,
     grants::a_code_is_good_once,
     grants::a_refused_code_is_not_consumed,
     grants::refresh_tokens_rotate_and_a_reuse_ends_the_line,

@@ -69,6 +69,7 @@ pub async fn populate(w: &World) {
     w.tenant.load_or_create_secret(w.act("secret"), "csrf", vec![0, 255]).await.unwrap().gives_only();
     let target = Target::User { id: user.id, issuer: None };
     w.tenant.revoke(w.act("revoke"), target, w.later()).await.unwrap().gives_only();
+    w.tenant.report_usage(&w.report("gate", 1, &[(&app.id, 7)])).await.unwrap();
 }
 
 /// Carries everything from one store to an empty one, of whichever kind, and checks that nothing is lost.

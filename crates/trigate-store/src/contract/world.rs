@@ -18,6 +18,7 @@ use trigate_core::{
         testing::{SeededRng, StoppedClock},
     },
     proof::Confirmation,
+    quota::{Period, Span, Usage, UsageReport},
     user::{Grant, Session, User},
 };
 
@@ -267,6 +268,17 @@ impl World {
             kid: None,
             confirmation: None,
         }
+    }
+
+    /// What a gate counted today.
+    pub fn report(&self, holder: &str, number: u64, counted: &[(&AppId, u64)]) -> UsageReport {
+        let period = Period::of(Span::Day, self.now());
+        let usage = |(application, count): &(&AppId, u64)| Usage {
+            application: (*application).clone(),
+            period,
+            count: *count,
+        };
+        UsageReport { holder: holder.to_owned(), number, counted: counted.iter().map(usage).collect() }
     }
 
     pub async fn judge(&self, facts: &TokenFacts) -> Option<TokenFacts> {

@@ -38,8 +38,8 @@ macro_rules! table {
     };
 }
 
-/// Every table but the feed's head, which the first line carries, and leases, which belong to a moment.
-const TABLES: [Table; 23] = [
+/// Every table but the feed's head, which the first line carries, and leases and gates' reports, which belong to a moment.
+const TABLES: [Table; 24] = [
     table!("changes" ("position, tenant, at, keep_until, what") ("$1, $2, $3, $4, $5") by "position"),
     table!("acts" ("tenant, place, at, user_id, client, application, target, bytes, hash")
         ("$1, $2, $3, $4, $5, $6, $7, $8, $9") by "tenant, place"),
@@ -71,6 +71,8 @@ const TABLES: [Table; 23] = [
     table!("certificates" ("tenant, fingerprint, created_at, record") ("$1, $2, $3, $4") by "tenant, fingerprint"),
     table!("used_proofs" ("tenant, proof, expires_at") ("$1, $2, $3") by "tenant, proof"),
     table!("assertion_ids" ("tenant, client, jti, expires_at") ("$1, $2, $3, $4") by "tenant, client, jti"),
+    table!("usages" ("tenant, application, period, used, ends_at") ("$1, $2, $3, $4, $5")
+        by "tenant, application, period"),
     table!("decisions" ("tenant, node, place, at, user_id, application, client, key_id, session, certificate, address, \
         reason, record") ("$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13") by "tenant, node, place"),
     table!("indexed_nodes" ("tenant, node, next_place") ("$1, $2, $3") by "tenant, node"),

@@ -11,6 +11,7 @@ mod feed;
 mod grants;
 mod judge;
 mod keys;
+mod quotas;
 mod revocations;
 mod sessions;
 mod upkeep;

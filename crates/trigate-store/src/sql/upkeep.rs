@@ -33,8 +33,11 @@ macro_rules! sweep {
     };
 }
 
+/// Seconds after its last report until a gate is forgotten: longer than any period that it may still count.
+const REPORTER_S: i64 = 40 * 86_400;
+
 /// Each statement with the age in seconds that its rows must have.
-const SWEEPS: [(&str, i64); 12] = [
+const SWEEPS: [(&str, i64); 14] = [
     (
         "UPDATE refresh_tokens SET sealed_successor = NULL WHERE (tenant, digest) IN (SELECT tenant, digest \
          FROM refresh_tokens WHERE sealed_successor IS NOT NULL AND repeat_until <= $1 LIMIT $2)",
@@ -50,6 +53,8 @@ const SWEEPS: [(&str, i64); 12] = [
     (sweep!("used_proofs", "tenant, proof", "expires_at < $1"), LEEWAY_S),
     (sweep!("signing_keys", "tenant, kid", "published_until < $1"), LEEWAY_S),
     (sweep!("grants", "tenant, id", "keep_until < $1"), MEMORY_S),
+    (sweep!("usages", "tenant, application, period", "ends_at < $1"), MEMORY_S),
+    (sweep!("usage_reports", "tenant, holder", "seen_at < $1"), REPORTER_S),
     // A grant is judged by its session: that stays as long as the grant.
     (
         sweep!(

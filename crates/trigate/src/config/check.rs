@@ -350,19 +350,6 @@ impl Check<'_> {
         }
     }
 
-    fn check_plans(&mut self) {
-        for (name, limit) in &self.file.plans {
-            if let Err(why) = limit.parse::<Limit>() {
-                let line = self.line(&[Step::Key("plans"), Step::Key(name)]);
-                self.refuse(
-                    line,
-                    why.to_string(),
-                    vec![replace(line, &format!("{name} = \"1000/hour\""), "to allow a thousand an hour")],
-                );
-            }
-        }
-    }
-
     fn check_upstreams(&mut self) {
         for (name, upstream) in &self.file.upstreams {
             if let Err((field, why)) = upstream.check() {
@@ -520,10 +507,17 @@ impl Check<'_> {
             let why = "`introspection_cache_s` is over 300 s: so long would a token work that the issuer has ended";
             self.refuse(line, why, vec![replace(line, &most, "to allow the most")]);
         }
-        if let Some(limit) = &route.limit
-            && let Err(why) = limit.parse::<Limit>()
-        {
-            self.refuse(self.route_line(index, "limit"), why.to_string(), vec![]);
+        for (field, limit) in [("limit", &route.limit), ("user_limit", &route.user_limit)] {
+            if let Some(Err(why)) = limit.as_ref().map(|limit| limit.parse::<Limit>()) {
+                self.refuse(self.route_line(index, field), why.to_string(), vec![]);
+            }
+        }
+        let takes_tokens = route.demands.as_ref().is_some_and(|text| {
+            text.parse::<Demands>().is_ok_and(|demands| demands.ever(CredentialKind::Token))
+        });
+        if route.user_limit.is_some() && !takes_tokens {
+            let why = format!("route `{}` takes no token: it knows no users to count", route.path);
+            self.refuse(self.route_line(index, "user_limit"), why, vec![]);
         }
     }
 

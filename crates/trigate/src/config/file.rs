@@ -4,6 +4,7 @@
 use super::{
     issuers::{AskIssuer, Preset, SignalStream, TakeLogout},
     mtls::Mtls,
+    plans::Plan,
     proof::Dpop,
     tls::Tls,
     upstreams::Upstream,
@@ -25,9 +26,9 @@ pub struct File {
     /// Streams of security events about users of trusted issuers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<SignalStream>,
-    /// Rate limits by name: `pro = "1000/hour"`. Applications are put on a plan.
+    /// What applications may ask for, by name: `pro = "1000/hour"`, or a table `[plans.pro]`. Applications are put on a plan.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub plans: BTreeMap<String, String>,
+    pub plans: BTreeMap<String, Plan>,
     /// The APIs behind the gate by name: `orders = "http://127.0.0.1:3000"`, or a table `[upstreams.orders]`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<String, Upstream>,
@@ -296,6 +297,9 @@ pub struct Route {
     /// Beside the plan: a limit of this route for each application: `"10/second"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
+    /// Beside the plan: a limit of this route for each user of each application: `"2/second burst 10"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_limit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
     /// The policies of `[policy]` must permit the request, after scopes and roles. Default: false.

@@ -112,10 +112,7 @@ pub fn issuer_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, S
 
 pub(super) fn base(config: &Config, epoch: u64) -> Rules {
     let server = &config.file.server;
-    let plans = config.file.plans.iter().filter_map(|(name, limit)| {
-        let limit = limit.parse().ok()?;
-        Some((name.clone(), Plan { name: name.clone(), limit }))
-    });
+    let plans = config.file.plans.iter().filter_map(|(name, plan)| Some((name.clone(), Plan::read(name, &plan.words()).ok()?)));
     Rules {
         epoch,
         tenant: TenantId::default_tenant(),
@@ -175,6 +172,8 @@ fn route_rule(route: &file::Route, file: &File) -> Result<RouteRule, String> {
     rule.max_authentication_age_s = route.max_authentication_age_s;
     rule.acr = route.acr.0.clone();
     rule.limit = route.limit.as_deref().map(|limit| limit.parse().map_err(|error| format!("{error}"))).transpose()?;
+    let of_users = route.user_limit.as_deref();
+    rule.user_limit = of_users.map(|limit| limit.parse().map_err(|error| format!("{error}"))).transpose()?;
     rule.cors = route.cors.as_ref().map(cors);
     rule.policy = route.policy;
     rule.upstream = route.upstream.clone();

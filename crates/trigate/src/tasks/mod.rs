@@ -8,6 +8,7 @@ mod kept;
 mod lookup;
 mod trust;
 mod upkeep;
+mod usage;
 
 pub use audit_index::{ExposedKeys, Indexer, index_audit};
 pub use barrier::{Acknowledged, Barrier};
@@ -15,6 +16,7 @@ pub use feed::Keeper;
 pub use lookup::{DeskFetch, DeskLookup, FarLookup};
 pub use trust::{ListFetcher, fetch_lists};
 pub use upkeep::{refresh_issuers, rotate_keys, sweep};
+pub use usage::StoredUsage;
 
 use std::time::Duration;
 use tokio::sync::watch;

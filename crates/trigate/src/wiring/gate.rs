@@ -18,6 +18,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use axum::{Router, routing::get};
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
@@ -26,13 +27,14 @@ use std::{
 use tokio::{runtime::Handle, sync::watch};
 use trigate_audit::{SegmentLog, SegmentSettings, own_key};
 use trigate_core::{
-    desk::Welcome,
+    desk::{PlanWords, Welcome},
     jose::SigningKey,
     port::{AuditSink, Clock},
 };
 use trigate_gates::{
     Gates, GatesParts, Issuers,
     remote::{Remote, RemoteSettings},
+    usage::UsageReporter,
 };
 
 /// A gate process that runs; ends by [`RunningGate::stop`].
@@ -44,6 +46,7 @@ pub struct RunningGate {
     pub metrics: Arc<Metrics>,
     reload: Arc<Reload>,
     audit: Arc<SegmentLog>,
+    usage: Arc<UsageReporter>,
     stop: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: FolderLock,
@@ -80,6 +83,10 @@ impl RunningGate {
         let reload = first_rules(config.clone(), desk, &sockets, &remote, Arc::clone(&issuers))?;
         let (stop_sender, stop) = watch::channel(false);
         tokio::spawn(tasks::refresh_issuers(issuers, stop.clone()));
+        let usage = remote.usage(&gates);
+        // With the desk away it counts by itself, and learns when the desk is there.
+        let _ = usage.learn().await;
+        tokio::spawn(Arc::clone(&usage).run(stop.clone()));
         let metrics: Arc<Metrics> = Arc::default();
         let road = RoadParts {
             gates: Arc::clone(&gates),
@@ -117,6 +124,7 @@ impl RunningGate {
             metrics,
             reload,
             audit,
+            usage,
             stop: stop_sender,
             threads: Mutex::new(threads.handles),
             _lock: lock,
@@ -142,6 +150,8 @@ impl RunningGate {
         if let Ok(Err(error)) = ended.await {
             tracing::error!(%error, "the audit log was not closed cleanly");
         }
+        // What the last requests counted.
+        let _ = self.usage.report().await;
         self.remote.stop().await;
     }
 }
@@ -168,12 +178,12 @@ fn first_rules(
 }
 
 /// What the file leaves open is as the desk says: which audiences its tokens have here, and the plans.
-fn told(mut config: Config, audiences: &[String], plans: &std::collections::BTreeMap<String, String>) -> Config {
+fn told(mut config: Config, audiences: &[String], plans: &BTreeMap<String, PlanWords>) -> Config {
     if config.file.issuer.audiences.is_empty() && config.file.server.url.is_none() {
         config.file.issuer.audiences = audiences.to_vec();
     }
     if config.file.plans.is_empty() {
-        config.file.plans.clone_from(plans);
+        config.file.plans = plans.iter().map(|(name, words)| (name.clone(), words.clone().into())).collect();
     }
     config
 }

@@ -82,7 +82,7 @@ impl Reload {
             tenant: rules.tenant.clone(),
             issuer: self.urls.issuer.clone(),
             audiences: rules.our_issuer().map(|issuer| issuer.audiences.clone()).unwrap_or_default(),
-            plans: rules.plans.iter().map(|(name, plan)| (name.clone(), plan.limit.to_string())).collect(),
+            plans: rules.plans.iter().map(|(name, plan)| (name.clone(), plan.words())).collect(),
         }
     }
 

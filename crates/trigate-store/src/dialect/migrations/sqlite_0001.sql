@@ -260,6 +260,27 @@ CREATE TABLE used_proofs (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX used_proofs_over ON used_proofs (expires_at);
 
+-- Requests of an application in a day or a month; `period` is 20261124 or 202611.
+CREATE TABLE usages (
+    tenant TEXT NOT NULL,
+    application TEXT NOT NULL,
+    period INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, application, period)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX usages_over ON usages (ends_at);
+
+-- The last report that each gate process made about them.
+CREATE TABLE usage_reports (
+    tenant TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, holder)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX usage_reports_seen ON usage_reports (seen_at);
+
 CREATE TABLE decisions (
     tenant TEXT NOT NULL,
     node TEXT NOT NULL,
