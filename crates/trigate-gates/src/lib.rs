@@ -53,8 +53,8 @@ pub use refusal::Refusal;
 pub use request::{ClientCertificate, Credential, Request, client_address, fold_address};
 pub use route::{BadPattern, Found, Pattern, RouteConflict, Routes};
 pub use rules::{
-    BadDemands, BadLimit, BadPlan, BadSubject, BadUriPattern, ClaimNames, ClientSecret, Cors, CredentialKind, Demands, Enforce,
-    Introspection, IntrospectionMethod, IssuerRule, KeySource, Kinds, Limit, MachineMatch, MachineRule, Plan,
+    BadDemands, BadLimit, BadPlan, BadSubject, BadUriPattern, ClaimNames, ClientSecret, Cors, CredentialKind, Demands,
+    Enforce, Introspection, IntrospectionMethod, IssuerRule, KeySource, Kinds, Limit, MachineMatch, MachineRule, Plan,
     ProofRules, Quota, RouteKind, RouteRule, Rules, ServiceMark, SubjectKind, UriPattern, WithoutLease,
 };
 pub use standing::Standing;

@@ -31,7 +31,10 @@ use trigate_core::{
     Position, Timestamp,
     change::{Change, Snapshot},
     credential::Digest,
-    desk::{Changes, FindToken, Found, Hello, LeaseAsked, LeaseGiven, LeaseReleased, SnapshotReader, UsageAsked, UsageTotals, Welcome},
+    desk::{
+        Changes, FindToken, Found, Hello, LeaseAsked, LeaseGiven, LeaseReleased, SnapshotReader, UsageAsked,
+        UsageTotals, Welcome,
+    },
     id::{AppId, RequestId, TenantId},
     identity::TokenFacts,
     jose::VerifyingKey,
@@ -297,9 +300,8 @@ impl Remote {
     /// # Errors
     /// When two routes claim the same request.
     pub fn rules(&self, audience: &str, routes: Vec<RouteRule>) -> Result<Arc<Rules>, RouteConflict> {
-        let plans = self.welcome.plans.iter().filter_map(|(name, words)| {
-            Some((name.clone(), Plan::read(name, words).ok()?))
-        });
+        let plans =
+            self.welcome.plans.iter().filter_map(|(name, words)| Some((name.clone(), Plan::read(name, words).ok()?)));
         Ok(Arc::new(Rules {
             epoch: 1,
             tenant: self.welcome.tenant.clone(),

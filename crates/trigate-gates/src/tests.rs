@@ -4,6 +4,7 @@ mod attacks;
 mod changes;
 mod foreign;
 mod introspection;
+mod limits;
 mod rig;
 mod road;
 mod sender;

@@ -34,7 +34,10 @@ use trigate_core::{
     Act, Actor, Position,
     audit::{Outcome, Record},
     credential::ChecksumKey,
-    desk::{self, Changes, FindToken, Found, Hello, LeaseAsked, LeaseGiven, LeaseReleased, Line, UsageAsked, UsageTotals, Welcome},
+    desk::{
+        self, Changes, FindToken, Found, Hello, LeaseAsked, LeaseGiven, LeaseReleased, Line, UsageAsked, UsageTotals,
+        Welcome,
+    },
     id::{KeyId, RequestId, TenantId},
     jose::VerifyingKey,
     port::{ActFilter, AuditSink, Clock, LEASE_LIFE_MS, Mark, Rng, Slot, StoreError, SystemStore, TenantStore},

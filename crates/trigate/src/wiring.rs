@@ -45,7 +45,10 @@ use trigate_core::{
     Position,
     id::{RequestId, TenantId},
     jose::SigningKey,
-    port::{AuditSink, Clock, Feed, Hasher, LEASE_LIFE_MS, Leases, Monotonic, Propagation, Rng, Store, StoreError, TenantStore},
+    port::{
+        AuditSink, Clock, Feed, Hasher, LEASE_LIFE_MS, Leases, Monotonic, Propagation, Rng, Store, StoreError,
+        TenantStore,
+    },
     seal::MasterKey,
 };
 use trigate_gates::{Gates, GatesParts, Issuers, Known, follow::Follower, usage::UsageReporter};

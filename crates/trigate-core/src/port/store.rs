@@ -41,7 +41,7 @@ impl<T> TenantStore for T where
         + Acts
         + AuditIndex
         + Bookkeeping
-    + Quotas
+        + Quotas
 {
 }
 

@@ -272,7 +272,8 @@ mod tests {
                 let mut sum = 0;
                 for _ in 0..200 {
                     let drawn = quotas.draw();
-                    sum += drawn.iter().filter(|usage| usage.period.span() == Span::Month).map(|u| u.count).sum::<u64>();
+                    sum +=
+                        drawn.iter().filter(|usage| usage.period.span() == Span::Month).map(|u| u.count).sum::<u64>();
                     quotas.settle(&drawn, &[]);
                     std::thread::yield_now();
                 }

@@ -273,11 +273,8 @@ impl World {
     /// What a gate counted today.
     pub fn report(&self, holder: &str, number: u64, counted: &[(&AppId, u64)]) -> UsageReport {
         let period = Period::of(Span::Day, self.now());
-        let usage = |(application, count): &(&AppId, u64)| Usage {
-            application: (*application).clone(),
-            period,
-            count: *count,
-        };
+        let usage =
+            |(application, count): &(&AppId, u64)| Usage { application: (*application).clone(), period, count: *count };
         UsageReport { holder: holder.to_owned(), number, counted: counted.iter().map(usage).collect() }
     }
 

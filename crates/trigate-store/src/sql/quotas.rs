@@ -43,8 +43,7 @@ impl Quotas for Tenant {
             let mut sums = Vec::with_capacity(report.counted.len());
             for Usage { application, period, count } in report.counted {
                 if is_new {
-                    let row =
-                        values![&tx.tenant, &application, period.number(), count.min(MOST), period.ends_at()];
+                    let row = values![&tx.tenant, &application, period.number(), count.min(MOST), period.ends_at()];
                     tx.execute(ADD, row).await?;
                 }
                 let sum = tx.one(SUM, values![&tx.tenant, &application, period.number()]).await?;

@@ -512,9 +512,10 @@ impl Check<'_> {
                 self.refuse(self.route_line(index, field), why.to_string(), vec![]);
             }
         }
-        let takes_tokens = route.demands.as_ref().is_some_and(|text| {
-            text.parse::<Demands>().is_ok_and(|demands| demands.ever(CredentialKind::Token))
-        });
+        let takes_tokens = route
+            .demands
+            .as_ref()
+            .is_some_and(|text| text.parse::<Demands>().is_ok_and(|demands| demands.ever(CredentialKind::Token)));
         if route.user_limit.is_some() && !takes_tokens {
             let why = format!("route `{}` takes no token: it knows no users to count", route.path);
             self.refuse(self.route_line(index, "user_limit"), why, vec![]);

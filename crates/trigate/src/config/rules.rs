@@ -112,7 +112,8 @@ pub fn issuer_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, S
 
 pub(super) fn base(config: &Config, epoch: u64) -> Rules {
     let server = &config.file.server;
-    let plans = config.file.plans.iter().filter_map(|(name, plan)| Some((name.clone(), Plan::read(name, &plan.words()).ok()?)));
+    let plans =
+        config.file.plans.iter().filter_map(|(name, plan)| Some((name.clone(), Plan::read(name, &plan.words()).ok()?)));
     Rules {
         epoch,
         tenant: TenantId::default_tenant(),

@@ -29,6 +29,7 @@ mod proxy_crosstalk;
 mod proxy_streams;
 mod proxy_tls;
 mod proxy_upstreams;
+mod quotas;
 mod remote;
 mod revocation;
 mod secrets;
