@@ -102,6 +102,8 @@ impl Gate {
                 tenant: &self.rules.tenant,
                 method: &Method::GET,
                 host: "api.test",
+                port: None,
+                secure: false,
                 path,
                 query: None,
                 headers,
@@ -151,6 +153,7 @@ fn snapshot(key: &ApiKey, now: Timestamp) -> Snapshot {
         signing_keys: vec![],
         disabled_users: vec![],
         standing: vec![],
+        opaque_checksum: None,
     }
 }
 
@@ -172,6 +175,7 @@ fn rules(tenant: TenantId) -> Rules {
         realm: "fuzz".into(),
         address_limit: None,
         trusted_proxies: vec!["192.0.2.0/25".parse().expect("a network")],
+        proof: trigate_gates::ProofRules::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a stopwatch for people, not time that anything is judged by")]
 
 mod attacks;
+mod fuzz;
 mod need;
 mod tidy;
 
@@ -27,6 +28,12 @@ cargo xtask <command>
             left-over bytes, resets, 1xx, closed connections, callers that go away. No answer may reach the wrong caller
   races     10,000 parallel pairs of code redemption and refresh on both stores; 1,000 revocations of each kind
             under load; 50 restarts after kill -9 (minutes; also part of `test` in a smaller count)
+  peers [N [SEED]]
+            N bent tokens and keys (200,000) before our verifier, the crate `jsonwebtoken` and npm `jose`: nothing may be
+            accepted here that both refuse
+  fuzz [--seconds N] [TARGET …]
+            every fuzz target, or these, for N seconds each (60); wants nightly Rust and cargo-fuzz. What is found
+            stands under fuzz/artifacts, what is learnt under fuzz/target/corpus
   bench gate [--docs] [--only PATTERN] …
             what a request costs beside nginx, nginx with Lua and HAProxy, in one run; `--docs` writes the table
             into docs/performance.md; all options: python3 bench/gate.py --help (about ten minutes)
@@ -43,6 +50,8 @@ fn main() -> Result<()> {
         Some("need") => need::install(&root).map(|_| ()),
         Some("races") => races(&root),
         Some("bench") => bench(&root),
+        Some("peers") => peers(&root),
+        Some("fuzz") => fuzz::run(&root, std::env::args().skip(2)),
         Some("crosstalk") => crosstalk(std::env::args().nth(2)),
         Some("help" | "--help" | "-h") | None => {
             print!("{HELP}");
@@ -115,6 +124,20 @@ fn crosstalk(count: Option<String>) -> Result<()> {
     let mut test = Command::new("cargo");
     test.args(["test", "--release", "-p", "trigate", "--test", "it", "--", "--nocapture", "crosstalk_"]);
     run(test.env("TRIGATE_TEST_REQUESTS", count.as_deref().unwrap_or("10000000")))
+}
+
+fn peers(root: &Path) -> Result<()> {
+    let found = need::install(root)?;
+    let mut peers = Command::new("cargo");
+    peers.args(["run", "--release", "--quiet", "--package", "trigate-peers", "--"]);
+    let numbers: Vec<String> = std::env::args().skip(2).collect();
+    if numbers.is_empty() {
+        peers.arg("200000")
+    } else {
+        peers.args(numbers)
+    };
+    found.set(&mut peers);
+    run(&mut peers)
 }
 
 /// nextest where it is there, `cargo test` otherwise: the same tests.

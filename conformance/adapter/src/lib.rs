@@ -3,6 +3,7 @@
 //! | `op` | members | asks |
 //! |---|---|---|
 //! | `verify` | `jwk` or `jwks`, `token` | is the compact JWS accepted under that key (of that set)? |
+//! | `jwt` | the same | and is its payload a claims set that the gate would read? |
 //! | `sig` | `alg`, `jwk` or `der`, `msg`, `sig` (hexadecimal) | is the raw signature accepted, in the form that JWS has? |
 //! | `x509` | `chain`, `roots`, `crls` (PEM), `time` (RFC 3339) | is the client's chain accepted? Lists that are given count. |
 //!
@@ -14,7 +15,7 @@ mod spki;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use std::time::Instant;
-use trigate_core::jose::{Algorithm, Compact, Jwks, MAX_TOKEN_BYTES, VerifyingKey, strict_json};
+use trigate_core::jose::{Algorithm, Compact, JoseError, Jwks, MAX_TOKEN_BYTES, VerifyingKey, strict_json};
 
 #[derive(Deserialize)]
 struct Question<'a> {
@@ -63,14 +64,17 @@ fn now() -> Instant {
 
 fn judge(question: &Question<'_>) -> Result<(), String> {
     match question.op.as_str() {
-        "verify" => verify(question),
+        "verify" => verify(question, |compact, key| compact.verify_bytes(key).map(drop)),
+        "jwt" => verify(question, |compact, key| compact.verify(key).map(drop)),
         "sig" => sig(question),
         "x509" => x509(question),
         other => Err(format!("no such op: `{other}`")),
     }
 }
 
-fn verify(question: &Question<'_>) -> Result<(), String> {
+type Verify = fn(&Compact<'_>, &VerifyingKey) -> Result<(), JoseError>;
+
+fn verify(question: &Question<'_>, verify: Verify) -> Result<(), String> {
     let token = member(&question.token, "token")?;
     let compact = Compact::parse(token, MAX_TOKEN_BYTES).map_err(text)?;
     let key = match (question.jwk, question.jwks) {
@@ -78,7 +82,7 @@ fn verify(question: &Question<'_>) -> Result<(), String> {
         (None, Some(jwks)) => find_key(jwks, &compact)?,
         _ => return Err("one of `jwk` and `jwks` is wanted".to_owned()),
     };
-    compact.verify_bytes(&key).map(drop).map_err(text)
+    verify(&compact, &key).map_err(text)
 }
 
 /// A key that has a name is not meant by a token that names another.

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
+/// RFC 9864 §2.2: `EdDSA` under the name that says its curve.
+const CURVE_NAME: &str = "Ed25519";
+
 /// A JWS signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1). `EdDSA` means Ed25519.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Algorithm {
@@ -55,6 +58,11 @@ impl Algorithm {
         }
     }
 
+    /// The name as it was written, of those that were parsed into this algorithm.
+    pub(super) fn spelled(self, name: &str) -> &'static str {
+        if name == CURVE_NAME { CURVE_NAME } else { self.as_str() }
+    }
+
     pub(super) const fn family(self) -> Family {
         match self {
             Self::RS256 => Family::Rsa(&signature::RSA_PKCS1_2048_8192_SHA256, &signature::RSA_PKCS1_SHA256),
@@ -82,8 +90,7 @@ impl FromStr for Algorithm {
 
     /// Exact and case-sensitive. // RFC 7515 §4.1.1
     fn from_str(name: &str) -> Result<Self, JoseError> {
-        // RFC 9864 §2.2: the same algorithm under the name that says its curve.
-        if name == "Ed25519" {
+        if name == CURVE_NAME {
             return Ok(Self::EdDSA);
         }
         Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or(JoseError::AlgorithmNotAllowed)

@@ -22,6 +22,8 @@ const MAX_TYP_BYTES: usize = 64;
 /// A token whose form is right and of which nothing is believed.
 pub struct Compact<'a> {
     algorithm: Algorithm,
+    /// The algorithm's name as the header has it.
+    spelled: &'static str,
     kid: Option<String>,
     typ: Option<String>,
     signing_input: &'a str,
@@ -56,8 +58,10 @@ impl<'a> Compact<'a> {
         let header = base64url_decode(header_text.as_bytes())?;
         let header = strict_json::parse_object(&header, Limits::TOKEN)?;
         reject_extensions(&header)?;
+        let (algorithm, spelled) = read_algorithm(&header)?;
         let compact = Self {
-            algorithm: read_algorithm(&header)?,
+            algorithm,
+            spelled,
             kid: read_kid(&header)?,
             typ: read_typ(&header)?,
             signing_input,
@@ -125,7 +129,7 @@ impl<'a> Compact<'a> {
 
     fn check_signature(&self, key: &VerifyingKey) -> Result<(), JoseError> {
         // RFC 8725 §3.1: the header must agree with the key, and cannot change what the key is used for.
-        if self.algorithm != key.algorithm() {
+        if !key.is_for(self.algorithm, self.spelled) {
             return Err(JoseError::AlgorithmMismatch);
         }
         key.verify(self.signing_input.as_bytes(), &self.signature)
@@ -216,9 +220,10 @@ fn reject_extensions(header: &Map<String, Value>) -> Result<(), JoseError> {
     Ok(())
 }
 
-fn read_algorithm(header: &Map<String, Value>) -> Result<Algorithm, JoseError> {
+fn read_algorithm(header: &Map<String, Value>) -> Result<(Algorithm, &'static str), JoseError> {
     let name = header.get("alg").and_then(Value::as_str).ok_or(JoseError::AlgorithmInvalid)?;
-    name.parse()
+    let algorithm: Algorithm = name.parse()?;
+    Ok((algorithm, algorithm.spelled(name)))
 }
 
 fn read_kid(header: &Map<String, Value>) -> Result<Option<String>, JoseError> {

@@ -20,6 +20,8 @@ const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k",
 #[derive(Clone)]
 pub struct VerifyingKey {
     algorithm: Algorithm,
+    /// The name that the JWK gives its algorithm; a token must use the same. `None`: it is silent.
+    named: Option<&'static str>,
     kid: Option<String>,
     material: Material,
     thumbprint: String,
@@ -54,13 +56,24 @@ impl VerifyingKey {
         let kid = read_kid(jwk)?;
         let material = Material::read(jwk)?;
         let algorithm = choose_algorithm(jwk, &material, pinned)?;
-        Self::new(algorithm, kid, material)
+        let named = jwk.get("alg").and_then(Value::as_str).map(|name| algorithm.spelled(name));
+        Self::with_name(algorithm, named, kid, material)
     }
 
     pub(super) fn new(algorithm: Algorithm, kid: Option<String>, material: Material) -> Result<Self, JoseError> {
+        Self::with_name(algorithm, Some(algorithm.as_str()), kid, material)
+    }
+
+    fn with_name(
+        algorithm: Algorithm,
+        named: Option<&'static str>,
+        kid: Option<String>,
+        material: Material,
+    ) -> Result<Self, JoseError> {
         let parsed = material.parse(algorithm)?;
         Ok(Self {
             algorithm,
+            named,
             kid,
             thumbprint: material.thumbprint(),
             signature_bytes: material.signature_bytes(),
@@ -80,6 +93,12 @@ impl VerifyingKey {
         self.algorithm
     }
 
+    /// Is this the key's algorithm, under the name that the key has for it?
+    // RFC 7517 §4.4, RFC 9864 §2.2: `EdDSA` and `Ed25519` are one algorithm with two names.
+    pub(super) fn is_for(&self, algorithm: Algorithm, spelled: &str) -> bool {
+        self.algorithm == algorithm && self.named.is_none_or(|named| named == spelled)
+    }
+
     /// RFC 7638 thumbprint with SHA-256, base64url: 43 characters. It is also DPoP's `jkt`. // RFC 9449 §6.1
     #[must_use]
     pub fn thumbprint(&self) -> &str {
@@ -91,7 +110,7 @@ impl VerifyingKey {
     pub fn to_jwk(&self) -> Value {
         let mut jwk = self.material.required_members();
         jwk.insert("use".to_owned(), json!("sig"));
-        jwk.insert("alg".to_owned(), json!(self.algorithm));
+        jwk.insert("alg".to_owned(), json!(self.named.unwrap_or(self.algorithm.as_str())));
         if let Some(kid) = &self.kid {
             jwk.insert("kid".to_owned(), json!(kid));
         }
@@ -148,7 +167,8 @@ fn check_purpose(jwk: &Map<String, Value>) -> Result<(), JoseError> {
     }
     match jwk.get("key_ops") {
         None => Ok(()),
-        Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") && ops.iter().all(Value::is_string) => Ok(()),
+        // A public key that signs, or anything named twice, is nobody's key.
+        Some(Value::Array(ops)) if matches!(ops.as_slice(), [op] if op == "verify") => Ok(()),
         Some(_) => Err(JoseError::KeyNotForVerifying),
     }
 }
