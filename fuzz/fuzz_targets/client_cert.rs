@@ -10,7 +10,8 @@ use trigate_fuzz::headers;
 
 /// Every item of both fields, without what may stand around it.
 fn items(headers: &HeaderMap) -> Vec<String> {
-    let chain = headers.get_all(CLIENT_CERT_CHAIN).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    let chain =
+        headers.get_all(CLIENT_CERT_CHAIN).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
     let leaf = headers.get_all(CLIENT_CERT).iter().map(|value| value.to_str().unwrap_or_default());
     leaf.chain(chain).map(|item| item.trim_matches([' ', '\t']).to_owned()).collect()
 }

@@ -17,7 +17,8 @@ const NOW_S: i64 = 1_800_000_000;
 const TOKEN: &str = "the.access.token";
 const URL: &str = "https://api.test/orders";
 
-static KEY: LazyLock<&'static Pair> = LazyLock::new(|| pairs().iter().find(|pair| pair.kind == Kind::Ed25519).expect("a key"));
+static KEY: LazyLock<&'static Pair> =
+    LazyLock::new(|| pairs().iter().find(|pair| pair.kind == Kind::Ed25519).expect("a key"));
 static JWK: LazyLock<String> =
     LazyLock::new(|| format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(&KEY.jwk()[0].1)));
 static TARGETS: LazyLock<[Target; 1]> = LazyLock::new(|| [Target::parse(URL).expect("a target")]);
@@ -49,8 +50,13 @@ fuzz_target!(|data: &[u8]| {
     let Some((&first, rest)) = data.split_first() else { return };
     let text = String::from_utf8_lossy(rest);
     let text = if first & 1 == 0 { text.into_owned() } else { signed(&text) };
-    let expected =
-        Expected { method: "GET", targets: &*TARGETS, now_s: NOW_S, token: Some(TOKEN), algorithms: &DEFAULT_ALGORITHMS };
+    let expected = Expected {
+        method: "GET",
+        targets: &*TARGETS,
+        now_s: NOW_S,
+        token: Some(TOKEN),
+        algorithms: &DEFAULT_ALGORITHMS,
+    };
     let Ok(proof) = check(&text, &expected) else { return };
     assert!(text.len() <= MAX_PROOF_BYTES);
     let parts: Vec<&str> = text.split('.').collect();
@@ -61,6 +67,8 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(VerifyingKey::from_jwk(&header["jwk"]).expect("a key").thumbprint(), proof.jkt);
     assert_eq!((claims["htm"].as_str(), claims["jti"].as_str()), (Some("GET"), Some(proof.jti.as_str())));
     assert!(!proof.jti.is_empty() && proof.jti.len() <= MAX_JTI_BYTES);
-    assert!((NOW_S - proof.iat_s).abs() <= WINDOW_S && claims["iat"].as_f64().is_some_and(|iat| iat as i64 == proof.iat_s));
+    assert!(
+        (NOW_S - proof.iat_s).abs() <= WINDOW_S && claims["iat"].as_f64().is_some_and(|iat| iat as i64 == proof.iat_s)
+    );
     assert_eq!(claims["nonce"].as_str(), proof.nonce.as_deref());
 });

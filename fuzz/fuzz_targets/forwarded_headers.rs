@@ -13,12 +13,17 @@ fuzz_target!(|data: &[u8]| {
     let Ok(permit) = GATE.ask("/public/x", &map) else { return };
     let _ = permit.client_address();
     let sent = permit.forwarded_headers(&map, None);
-    for name in ["authorization", "x-api-key", "dpop", "connection", "te", "transfer-encoding", "upgrade", "client-cert"] {
+    for name in
+        ["authorization", "x-api-key", "dpop", "connection", "te", "transfer-encoding", "upgrade", "client-cert"]
+    {
         assert!(!sent.contains_key(name), "{name} went on");
     }
     for (name, value) in &sent {
         if name.as_str().replace('_', "-").starts_with("x-trigate-") {
-            assert_eq!((name.as_str(), value.as_bytes()), ("x-trigate-request-id", permit.request_id().as_str().as_bytes()));
+            assert_eq!(
+                (name.as_str(), value.as_bytes()),
+                ("x-trigate-request-id", permit.request_id().as_str().as_bytes())
+            );
         }
     }
 });

@@ -8,7 +8,8 @@ use trigate_core::jose::{Algorithm, Compact, MAX_TOKEN_BYTES, SigningKey};
 
 static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Algorithm::ES256, "k").expect("a key"));
 static TOKEN: LazyLock<String> = LazyLock::new(|| {
-    KEY.sign_jws("at+jwt", &serde_json::json!({ "iss": "https://x.test", "sub": "u", "exp": 2_000_000_000 })).expect("signed")
+    KEY.sign_jws("at+jwt", &serde_json::json!({ "iss": "https://x.test", "sub": "u", "exp": 2_000_000_000 }))
+        .expect("signed")
 });
 
 fn judge(text: &str) -> bool {

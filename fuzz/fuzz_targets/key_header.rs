@@ -13,7 +13,8 @@ fuzz_target!(|data: &[u8]| {
     if GATE.ask("/api/x", &map).is_ok() {
         let key = GATE.key.reveal();
         let bare = map.get_all("x-api-key").iter().filter(|value| value.as_bytes() == key.as_bytes()).count();
-        let scheme = map.get_all("authorization").iter().filter(|value| value.as_bytes().ends_with(key.as_bytes())).count();
+        let scheme =
+            map.get_all("authorization").iter().filter(|value| value.as_bytes().ends_with(key.as_bytes())).count();
         assert_eq!(bare + scheme, 1, "{map:?}");
     }
 });

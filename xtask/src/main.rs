@@ -28,6 +28,9 @@ cargo xtask <command>
             left-over bytes, resets, 1xx, closed connections, callers that go away. No answer may reach the wrong caller
   races     10,000 parallel pairs of code redemption and refresh on both stores; 1,000 revocations of each kind
             under load; 50 restarts after kill -9 (minutes; also part of `test` in a smaller count)
+  races gates [N]
+            N revocations (100,000) over three gate processes under load, while the desk is killed and paused, gates cut
+            off and paused: nothing that starts after the answer may be accepted at any gate
   peers [N [SEED]]
             N bent tokens and keys (200,000) before our verifier, the crate `jsonwebtoken` and npm `jose`: nothing may be
             accepted here that both refuse
@@ -48,7 +51,10 @@ fn main() -> Result<()> {
         Some("tidy") => tidy::check(&root),
         Some("docs") => attacks::write(&root),
         Some("need") => need::install(&root).map(|_| ()),
-        Some("races") => races(&root),
+        Some("races") => match std::env::args().nth(2).as_deref() {
+            Some("gates") => race_gates(std::env::args().nth(3)),
+            _ => races(&root),
+        },
         Some("bench") => bench(&root),
         Some("peers") => peers(&root),
         Some("fuzz") => fuzz::run(&root, std::env::args().skip(2)),
@@ -118,6 +124,12 @@ fn bench(root: &Path) -> Result<()> {
         };
     }
     run(&mut command)
+}
+
+fn race_gates(count: Option<String>) -> Result<()> {
+    let mut test = Command::new("cargo");
+    test.args(["test", "--release", "-p", "trigate", "--test", "it", "--", "--nocapture", "gates_race_"]);
+    run(test.env("TRIGATE_TEST_TRIALS", count.as_deref().unwrap_or("100000")))
 }
 
 fn crosstalk(count: Option<String>) -> Result<()> {

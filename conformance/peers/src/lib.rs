@@ -25,7 +25,7 @@ pub use draft::{Case, make};
 pub use jose::Jose;
 pub use keys::{Kind, Pair, pairs};
 pub use tally::Tally;
-pub use verdict::{Verdict, jsonwebtoken, ours};
+pub use verdict::{Verdict, jsonwebtoken, ours, signed};
 
 use std::path::Path;
 

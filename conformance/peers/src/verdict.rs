@@ -2,8 +2,11 @@
 //! refuses.
 
 use crate::draft::Case;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
-    DecodingKey, Validation, decode, decode_header,
+    Algorithm, DecodingKey, Validation,
+    crypto::verify,
+    decode, decode_header,
     jwk::{Jwk, JwkSet},
 };
 use serde_json::Value;
@@ -49,6 +52,35 @@ fn accepts(token: &str, key: &Jwk) -> Verdict {
     validation.required_spec_claims.clear();
     (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
     decode::<Value>(token, &key, &validation).map(drop).map_err(text)
+}
+
+/// The bare question, without any member of key and header that has nothing to do with it: did a key of the document sign
+/// this? `None`: the library has no such algorithm.
+pub fn signed(case: &Case) -> Option<bool> {
+    let (message, signature) = case.token.rsplit_once('.')?;
+    let (header, _) = message.split_once('.')?;
+    let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+    let algorithm = match header["alg"].as_str()? {
+        "Ed25519" => Algorithm::EdDSA,
+        name => name.parse().ok()?,
+    };
+    let document: Value = serde_json::from_str(&case.key).ok()?;
+    let keys = document["keys"].as_array().cloned().unwrap_or_else(|| vec![document.clone()]);
+    let good = |key: &DecodingKey| {
+        key.family() == algorithm.family()
+            && verify(signature, message.as_bytes(), key, algorithm).is_ok_and(|is_good| is_good)
+    };
+    Some(keys.iter().filter_map(bare_key).any(|key| good(&key)))
+}
+
+fn bare_key(jwk: &Value) -> Option<DecodingKey> {
+    let text = |name: &str| jwk[name].as_str();
+    match text("kty")? {
+        "RSA" => DecodingKey::from_rsa_components(text("n")?, text("e")?).ok(),
+        "EC" => DecodingKey::from_ec_components(text("x")?, text("y")?).ok(),
+        "OKP" => DecodingKey::from_ed_components(text("x")?).ok(),
+        _ => None,
+    }
 }
 
 fn text(error: impl std::fmt::Display) -> String {

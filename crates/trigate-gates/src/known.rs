@@ -16,7 +16,7 @@ use self::{
     rules::{Narrowings, Rule, RuleSet},
     tokens::RevokedTokens,
 };
-use crate::sharded::Sharded;
+use crate::{request::ClientCertificate, sharded::Sharded};
 use arc_swap::ArcSwap;
 use http::HeaderName;
 pub use kept::{KeptError, KeptHeader, KeptTokens, fingerprint};
@@ -30,7 +30,6 @@ use std::{
 use trigate_core::{
     Position, Timestamp,
     application::{Application, KeyRecord, State},
-    certificate::ClientCertificate,
     change::{Change, ClientFace, PublicKey, RevokedToken, Snapshot, Target, What},
     credential::{ChecksumKey, Digest},
     id::{AppId, ClientId, GrantId, KeyId, SessionId, TenantId, TokenId, UserId},

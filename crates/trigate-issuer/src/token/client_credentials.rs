@@ -45,7 +45,7 @@ pub(super) async fn exchange(issuer: &Issuer, request: &TokenRequest) -> Result<
         audiences,
         position,
         now: issuer.now(),
-        confirmation: request.bound.clone(),
+        confirmation: request.confirmation(),
     };
     answer::for_client(issuer, request, answer::mint_act(issuer, request, id), &wanted).await
 }

@@ -14,7 +14,6 @@ mod discovery;
 mod dpop;
 mod keys;
 mod login;
-mod mtls;
 mod status;
 mod support;
 mod token;

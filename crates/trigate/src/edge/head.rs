@@ -1,7 +1,7 @@
 //! May this head go further? What the next server could read differently ends here, on every listener.
 
-use super::authority::Authority;
 use http::{Method, Version, header, request::Parts};
+use trigate_gates::authority::Authority;
 
 /// Why a head goes no further: the connection ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 //! Trusts no byte that arrives. Never decides about a request: it hands heads to a [`Handler`].
 
 mod accept;
-pub mod authority;
 pub mod client_cert;
 mod connection;
 pub mod head;

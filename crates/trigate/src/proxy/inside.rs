@@ -1,10 +1,7 @@
 //! How are the desk and the issuer reached? Their routers run on the desk's runtime; what needs a caller passes the same
 //! gates as every API, and gets a plain `Caller` instead of a credential.
 
-use super::{
-    certificate::{ClientCertificates, Shown},
-    road::gates_request,
-};
+use super::road::gates_request;
 use crate::{
     edge::{Connection, Handler, Recorder, head},
     gate_api::GateCaller,
@@ -17,7 +14,7 @@ use hyper::body::Incoming;
 use std::{rc::Rc, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tower::ServiceExt as _;
-use trigate_core::{audit::Outcome, port::Clock};
+use trigate_core::audit::Outcome;
 use trigate_gates::{Gates, Refusal, RouteKind, Rules};
 
 /// Which paths of a listener need a caller.
@@ -52,9 +49,6 @@ pub struct Inside {
     pub rules: Arc<ArcSwap<Rules>>,
     pub guarded: Guarded,
     pub side: Option<SideDoor>,
-    /// Where client certificates are taken.
-    pub certificates: Option<ClientCertificates>,
-    pub clock: Arc<dyn Clock>,
     /// For requests that the gates let in: with a `Caller` among the extensions.
     pub closed: Router,
     /// For the rest: with a `Peer`.
@@ -72,7 +66,7 @@ impl Handler for Inside {
 
     async fn handle(self: Rc<Self>, request: Request<Incoming>, connection: Rc<Connection>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let crate::edge::authority::Authority { host, port } = match head::check(&head) {
+        let trigate_gates::authority::Authority { host, port } = match head::check(&head) {
             Ok(authority) => authority,
             Err(bad) => {
                 self.recorder.refused(connection.peer.ip(), bad.code, bad.detail);
@@ -80,12 +74,11 @@ impl Handler for Inside {
             }
         };
         let (gates, rules) = self.judges(head.uri.path());
-        let shown = self.shown(&head.headers, &host, &connection);
         let mut extra = http::HeaderMap::new();
         let (mut caller, mut gate) = (None, None);
         let guarded = self.guarded.guards(head.uri.path());
         if guarded {
-            match gates.admit(&rules, gates_request(&rules, &head, (&host, port), &connection, shown.as_ref())).await {
+            match gates.admit(&rules, gates_request(&rules, &head, (&host, port), &connection, None)).await {
                 Ok(permit) => {
                     self.metrics.passage(&permit.route().name, Outcome::Allowed, None);
                     extra = permit.limit_headers();
@@ -103,12 +96,6 @@ impl Handler for Inside {
         }
         if let Some(gate) = gate {
             request.extensions_mut().insert(gate);
-        }
-        if let Some(shown) = shown {
-            // SECURITY: the desk's own word, which holds when a revocation is answered.
-            let revoked = self.gates.known().check_certificate(&shown.certificate).is_err();
-            let certificate = shown.certificate;
-            request.extensions_mut().insert(trigate_issuer::PresentedCertificate { certificate, revoked });
         }
         let router = if guarded { self.closed.clone() } else { self.open.clone() };
         // A task of its own: a client that goes away does not stop a change half-way.
@@ -135,10 +122,6 @@ impl Inside {
             Some(side) if path.starts_with(side.prefix) => (&side.gates, side.rules.load_full()),
             _ => (&self.gates, self.rules.load_full()),
         }
-    }
-
-    fn shown(&self, headers: &http::HeaderMap, host: &str, connection: &Connection) -> Option<Shown> {
-        self.certificates.as_ref()?.of(headers, host, connection, self.gates.known(), self.clock.now())
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Body> {

@@ -9,7 +9,7 @@ use super::{
     watch::{Watch, Watched},
 };
 use crate::{
-    edge::{Connection, Handler, Recorder, authority::Authority, client_cert, head, trust::Trust},
+    edge::{Connection, Handler, Recorder, client_cert, head, trust::Trust},
     metrics::Metrics,
 };
 use arc_swap::ArcSwap;
@@ -21,7 +21,7 @@ use trigate_core::{
     id::RequestId,
     port::{AuditSink, Clock, Monotonic},
 };
-use trigate_gates::{Gates, Judged, Permit, Refusal, RouteKind, Rules, Unwritten};
+use trigate_gates::{Gates, Judged, Permit, Refusal, RouteKind, Rules, Unwritten, authority::Authority};
 
 /// What a reload swaps. A request holds one to its end.
 pub struct RoadConfig {
@@ -30,8 +30,6 @@ pub struct RoadConfig {
     pub pace: PaceRule,
     /// The proxies that may ask for a verdict.
     pub asked_by: Vec<ipnet::IpNet>,
-    /// Which of them tell clients' certificates.
-    pub certificates_from: Vec<crate::config::CertificateTeller>,
 }
 
 /// What the road asks of the issuer; both answers are in memory.

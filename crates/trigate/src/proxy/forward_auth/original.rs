@@ -3,10 +3,9 @@
 //! Trusts the proxy to have written them itself (our examples do). Never guesses what is missing, and never reads one
 //! proxy's headers for another: a client can send those that its proxy does not overwrite.
 
-use super::certificate::Wording;
-use crate::edge::authority::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use std::net::IpAddr;
+use trigate_gates::authority::Authority;
 
 /// The request as the client sent it to the proxy.
 #[derive(Debug)]
@@ -21,8 +20,6 @@ pub struct Original {
     pub headers: HeaderMap,
     /// The other end of the proxy's connection.
     pub peer: IpAddr,
-    /// The client's certificate, as the proxy tells of it.
-    pub certificate: Option<Wording>,
 }
 
 /// Why there is no request to judge; the code is the connection record's.
@@ -123,8 +120,7 @@ fn build(method: &str, uri: &str, host: &str, headers: HeaderMap, peer: IpAddr) 
         Authority::parse(host).map_err(|_| bad("http.host", "the request must name one host"))?;
     let secure = headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
     let (path, query) = target(uri);
-    let (path, query) = (path.to_owned(), query.map(str::to_owned));
-    Ok(Original { method, host, port, secure, path, query, headers, peer, certificate: None })
+    Ok(Original { method, host, port, secure, path: path.to_owned(), query: query.map(str::to_owned), headers, peer })
 }
 
 const fn bad(code: &'static str, detail: &'static str) -> Untold {

@@ -33,15 +33,42 @@ pub fn fix_ports(folder: &Path) -> [SocketAddr; 3] {
 }
 
 impl Process {
-    /// Starts `trigate serve` and waits until it answers.
-    pub async fn start(folder: &Path, [gate, issuer, desk]: [SocketAddr; 3]) -> Self {
+    /// Starts `trigate serve` and waits until it answers. It tells everything.
+    pub async fn start(folder: &Path, ports: [SocketAddr; 3]) -> Self {
+        Self::start_telling(folder, ports, "trace", None).await
+    }
+
+    /// As [`Self::start`], for long runs.
+    pub async fn start_quiet(folder: &Path, ports: [SocketAddr; 3]) -> Self {
+        Self::start_telling(folder, ports, "warn", None).await
+    }
+
+    /// As [`Self::start`], with so many descriptors.
+    pub async fn start_with_files(folder: &Path, ports: [SocketAddr; 3], open_files: u32) -> Self {
+        Self::start_telling(folder, ports, "warn", Some(open_files)).await
+    }
+
+    async fn start_telling(
+        folder: &Path,
+        [gate, issuer, desk]: [SocketAddr; 3],
+        level: &str,
+        open_files: Option<u32>,
+    ) -> Self {
         let log = folder.join("../").join(format!("{}.log", folder.file_name().unwrap().to_string_lossy()));
         let output = File::options().create(true).append(true).open(&log).unwrap();
         let started = Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_trigate"))
+        let mut program = match open_files {
+            None => Command::new(env!("CARGO_BIN_EXE_trigate")),
+            Some(open_files) => {
+                let mut limited = Command::new("prlimit");
+                limited.arg(format!("--nofile={open_files}")).arg(env!("CARGO_BIN_EXE_trigate"));
+                limited
+            }
+        };
+        let child = program
             .args(["serve", "--data"])
             .arg(folder)
-            .env("TRIGATE_LOG", "trace")
+            .env("TRIGATE_LOG", level)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
@@ -90,6 +117,14 @@ impl Process {
     pub fn end(mut self) {
         Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         self.child.wait().unwrap();
+    }
+}
+
+/// A test that fails leaves nothing behind.
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -154,6 +189,14 @@ impl GateProcess {
         self.child.id()
     }
 
+    pub fn pause(&self) {
+        signal(self.child.id(), "-STOP");
+    }
+
+    pub fn go_on(&self) {
+        signal(self.child.id(), "-CONT");
+    }
+
     pub fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -161,5 +204,12 @@ impl GateProcess {
     pub fn end(mut self) {
         signal(self.child.id(), "-TERM");
         self.child.wait().unwrap();
+    }
+}
+
+impl Drop for GateProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
