@@ -1,7 +1,7 @@
 """Asks an ext_authz service as Envoy does: grpcio, and Envoy's own messages from xds-protos.
 
 One JSON object a line on standard input: method, path, host, headers ([[name, value], …]), peer, raw (lines of one name
-stay apart, as with `encode_raw_headers`). One line of answer each."""
+stay apart, as with `encode_raw_headers`), certificate (as with `include_peer_certificate`). One line of answer each."""
 
 import json
 import sys
@@ -15,6 +15,7 @@ def request(ask):
     check = auth.CheckRequest()
     source = check.attributes.source.address.socket_address
     source.address, source.port_value = ask["peer"], 50000
+    check.attributes.source.certificate = ask["certificate"]
     http = check.attributes.request.http
     http.id, http.scheme, http.protocol, http.size = "1", "http", "HTTP/1.1", -1
     http.method, http.path, http.host = ask["method"], ask["path"], ask["host"]

@@ -2,6 +2,7 @@
 
 use crate::{
     application::State,
+    certificate::CertificateRule,
     change::Position,
     credential::Digest,
     id::{AppId, ClientId},
@@ -49,6 +50,12 @@ pub struct Client {
     /// RFC 9449 §5.2: without a proof it gets no token.
     #[serde(default)]
     pub dpop_bound_access_tokens: bool,
+    /// What its certificate must say or be.
+    #[serde(default)]
+    pub certificate: Option<CertificateRule>,
+    /// RFC 8705 §3.4: its access tokens are bound to the certificate that it shows; without one it gets none.
+    #[serde(default)]
+    pub tls_client_certificate_bound_access_tokens: bool,
     pub state: State,
     pub created_at: Timestamp,
     pub born: Position,
@@ -62,6 +69,10 @@ pub enum ClientAuthentication {
     ClientSecretBasic,
     ClientSecretPost,
     PrivateKeyJwt,
+    /// A certificate of an authority that the issuer trusts. // RFC 8705 §2.1
+    TlsClientAuth,
+    /// A certificate that was registered. // RFC 8705 §2.2
+    SelfSignedTlsClientAuth,
 }
 
 impl ClientAuthentication {
@@ -71,7 +82,14 @@ impl ClientAuthentication {
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
             Self::PrivateKeyJwt => "private_key_jwt",
+            Self::TlsClientAuth => "tls_client_auth",
+            Self::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
         }
+    }
+
+    /// Is it proven in the handshake and nowhere else?
+    pub const fn is_by_certificate(self) -> bool {
+        matches!(self, Self::TlsClientAuth | Self::SelfSignedTlsClientAuth)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod address;
 pub mod application;
 pub mod audit;
 mod base62;
+pub mod certificate;
 pub mod change;
 pub mod client;
 pub mod credential;

@@ -16,7 +16,7 @@ use self::{
     rules::{Narrowings, Rule, RuleSet},
     tokens::RevokedTokens,
 };
-use crate::{request::ClientCertificate, sharded::Sharded};
+use crate::sharded::Sharded;
 use arc_swap::ArcSwap;
 use http::HeaderName;
 pub use kept::{KeptError, KeptHeader, KeptTokens, fingerprint};
@@ -30,6 +30,7 @@ use std::{
 use trigate_core::{
     Position, Timestamp,
     application::{Application, KeyRecord, State},
+    certificate::ClientCertificate,
     change::{Change, ClientFace, PublicKey, RevokedToken, Snapshot, Target, What},
     credential::{ChecksumKey, Digest},
     id::{AppId, ClientId, GrantId, KeyId, SessionId, TenantId, TokenId, UserId},

@@ -51,7 +51,7 @@ pub use normal_path::{Ambiguous, NormalPath};
 pub use passage::{Gates, GatesParts, OnExposed};
 pub use permit::Permit;
 pub use refusal::Refusal;
-pub use request::{ClientCertificate, Credential, Request, client_address, fold_address};
+pub use request::{Credential, Request, client_address, fold_address};
 pub use route::{BadPattern, Found, Pattern, RouteConflict, Routes};
 pub use rules::{
     BadDemands, BadLimit, BadPlan, BadSubject, BadUriPattern, ClaimNames, ClientSecret, Cors, CredentialKind, Demands,
@@ -59,4 +59,5 @@ pub use rules::{
     ProofRules, Quota, RouteKind, RouteRule, Rules, ServiceMark, SubjectKind, UriPattern, WithoutLease,
 };
 pub use standing::Standing;
+pub use trigate_core::certificate::ClientCertificate;
 pub use unwritten::{Judged, Unwritten};

@@ -6,7 +6,7 @@ use crate::{
     gate1_identification::rate_limit::{LimitState, put_limit_headers},
     normal_path::NormalPath,
     passage::Passage,
-    request::{ClientCertificate, is_trusted_proxy},
+    request::is_trusted_proxy,
     rules::{Plan, RouteRule, Rules, SubjectKind},
     standing::Standing,
 };
@@ -17,6 +17,7 @@ use trigate_core::{
     Timestamp,
     application::Application,
     audit::{Facts, GateName},
+    certificate::ClientCertificate,
     id::RequestId,
     identity::{Caller, Identity},
     reason::Reason,

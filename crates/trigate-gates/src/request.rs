@@ -7,7 +7,7 @@ use crate::rules::{CredentialKind, Kinds};
 use http::{HeaderMap, HeaderName, Method, header};
 use ipnet::IpNet;
 use std::net::IpAddr;
-use trigate_core::{Timestamp, id::TenantId, reason::Reason};
+use trigate_core::{certificate::ClientCertificate, id::TenantId, reason::Reason};
 
 /// The head of a request, as the edge received it.
 #[derive(Clone, Copy, Debug)]
@@ -27,27 +27,6 @@ pub struct Request<'a> {
     /// The other end of the connection.
     pub peer: IpAddr,
     pub certificate: Option<&'a ClientCertificate>,
-}
-
-/// A client certificate whose chain the edge has judged for this request. Validity and revocation are judged again here:
-/// connections live long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// SHA-256 of the DER form, lower-case hexadecimal.
-    pub fingerprint: String,
-    /// The same in base64url: `x5t#S256` of tokens that are bound to it. // RFC 8705 §3.1
-    pub thumbprint: String,
-    /// SHA-256 of the public key (its whole SPKI), lower-case hexadecimal.
-    pub key: String,
-    pub serial: String,
-    pub issuer: String,
-    pub subject: String,
-    pub san_uris: Vec<String>,
-    pub san_dns: Vec<String>,
-    pub not_before: Timestamp,
-    pub not_after: Timestamp,
-    /// Why its chain does not hold by what is trusted now; `None`: it does.
-    pub fault: Option<Reason>,
 }
 
 /// What one kind of credential came to. "None" and "bad" are never confused.

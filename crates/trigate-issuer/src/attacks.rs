@@ -91,6 +91,11 @@
 //! *Here:* a token asked for with a DPoP proof is bound to its key, so are a public client's refresh tokens and, with
 //! `dpop_jkt`, the code; a proof is taken once, at whichever node it comes. *Shown by* `o28_…`, `o29_…`, `rfc9449_…`.
 //!
+//! # Another's certificate at the token endpoint (RFC 8705 §7)
+//! *Here:* one rule for a client, compared exactly: one name under a chain that holds, or registered certificates and keys;
+//! what is over or revoked proves nobody and binds nothing; a client that is held to bound tokens never gets another.
+//! *Shown by* `o40_…`, `rfc8705_…`.
+//!
 //! # What is not stopped here
 //! - A client's own page can be opened in a look-alike browser window: people must read the address bar (the login page
 //!   tells them to). Passkeys will.

@@ -51,6 +51,15 @@ pub struct IssuerConfig {
     pub dpop_algorithms: Vec<Algorithm>,
     /// DPoP proofs at the token endpoint must carry a nonce of ours.
     pub dpop_nonce: bool,
+    /// Client certificates reach this issuer. // RFC 8705
+    pub mtls: Option<MutualTls>,
+}
+
+/// How client certificates reach the issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MutualTls {
+    /// Where the endpoints of clients are reached with one: `https://mtls.id.example`. `None`: where they are without.
+    pub alias: Option<String>,
 }
 
 impl Default for IssuerConfig {
@@ -81,6 +90,7 @@ impl Default for IssuerConfig {
             default_audience: "http://localhost:8080".into(),
             dpop_algorithms: DEFAULT_ALGORITHMS.to_vec(),
             dpop_nonce: false,
+            mtls: None,
         }
     }
 }
@@ -147,6 +157,10 @@ impl IssuerConfig {
             && url.path() == "/"
             && !self.issuer.ends_with('/');
         if plain { Ok(url) } else { Err(bad()) }
+    }
+
+    pub(crate) fn mtls_alias(&self) -> Option<&String> {
+        self.mtls.as_ref()?.alias.as_ref()
     }
 
     /// Scheme, host and port: what a browser sends as `Origin` from our pages.

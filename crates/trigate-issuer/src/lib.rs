@@ -26,7 +26,7 @@ mod userinfo;
 mod web;
 
 pub use authorize::redirect::{BadRedirectUri, check_registration as check_redirect_uri};
-pub use config::{BadConfig, IssuerConfig, ScopeDescription};
+pub use config::{BadConfig, IssuerConfig, MutualTls, ScopeDescription};
 pub use issuer::{Issuer, IssuerParts, StartError};
 pub use keys::KeysError;
 pub use mint::{AssertionRequest, MintError};
@@ -37,10 +37,20 @@ use axum::{
     routing::{get, post},
 };
 use std::{net::IpAddr, sync::Arc};
+use trigate_core::certificate::ClientCertificate;
 
 /// Who is at the other end, as the hall's listener knows it; inserted into each request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
+
+/// The client certificate whose key the caller has proven in the handshake, or that a believed proxy tells of; inserted
+/// into each request's extensions where there is one.
+#[derive(Clone, Debug)]
+pub struct PresentedCertificate {
+    pub certificate: Arc<ClientCertificate>,
+    /// Operators took it back. What authorities say of it is its `fault`.
+    pub revoked: bool,
+}
 
 /// What a client that lives in a browser calls from its own origin.
 fn for_browsers() -> Router<Arc<Issuer>> {
@@ -48,6 +58,18 @@ fn for_browsers() -> Router<Arc<Issuer>> {
         .route("/oauth/token", post(token::endpoint).options(web::cors::preflight))
         .route("/oauth/revoke", post(revoke::endpoint).options(web::cors::preflight))
         .route_layer(middleware::map_response(web::cors::allow))
+}
+
+/// What clients call by themselves, for the listener that asks for certificates: no page, so that no browser asks a person
+/// which certificate to show. // RFC 8705 §5
+pub fn client_router(issuer: Arc<Issuer>) -> Router {
+    let headers = web::headers::Always::of(&issuer);
+    Router::new()
+        .route("/oauth/token", post(token::endpoint))
+        .route("/oauth/revoke", post(revoke::endpoint))
+        .route("/oauth/introspect", post(introspect::endpoint))
+        .with_state(issuer)
+        .layer(middleware::map_response_with_state(headers, web::headers::fill))
 }
 
 /// Every endpoint of the issuer as one service; the hall mounts `/oauth/userinfo` beside it, behind the gates.

@@ -27,10 +27,13 @@ pub(crate) fn public_json(document: &Value) -> Response {
 fn metadata(issuer: &Issuer) -> Value {
     let base = &issuer.config.issuer;
     let at = |path: &str| format!("{base}{path}");
-    let client_auth = ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"];
-    let confidential = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+    let mut client_auth = vec!["none", "client_secret_basic", "client_secret_post", "private_key_jwt"];
+    if issuer.config.mtls.is_some() {
+        client_auth.extend(["tls_client_auth", "self_signed_tls_client_auth"]); // RFC 8705 §2.1.1, §2.2.1
+    }
+    let confidential = client_auth.get(1..).unwrap_or_default();
     let scopes: Vec<&str> = issuer.config.scopes.iter().map(|scope| scope.name.as_str()).collect();
-    json!({
+    let mut metadata = json!({
         "issuer": base,
         "authorization_endpoint": at("/oauth/authorize"),
         "token_endpoint": at("/oauth/token"),
@@ -62,5 +65,20 @@ fn metadata(issuer: &Issuer) -> Value {
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
         "ui_locales_supported": ["en"],
+        "tls_client_certificate_bound_access_tokens": issuer.config.mtls.is_some(), // RFC 8705 §3.3
+    });
+    if let (Some(alias), Some(metadata)) = (issuer.config.mtls_alias(), metadata.as_object_mut()) {
+        metadata.insert("mtls_endpoint_aliases".to_owned(), aliases(alias));
+    }
+    metadata
+}
+
+/// RFC 8705 §5: the endpoints that clients call by themselves.
+fn aliases(base: &str) -> Value {
+    json!({
+        "token_endpoint": format!("{base}/oauth/token"),
+        "introspection_endpoint": format!("{base}/oauth/introspect"),
+        "revocation_endpoint": format!("{base}/oauth/revoke"),
+        "userinfo_endpoint": format!("{base}/oauth/userinfo"),
     })
 }

@@ -4,10 +4,11 @@ use crate::{
     Fault,
     constraints::Constraints,
     der::{self, Reader},
-    key,
+    dn, key,
     name::{self, Directory, Name},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::net::IpAddr;
 use trigate_core::{Timestamp, credential::Digest};
 use x509_parser::{
     certificate::X509Certificate,
@@ -61,10 +62,13 @@ pub struct Facts {
     pub key: String,
     /// Hexadecimal, without leading zeros.
     pub serial: String,
+    /// In its one RFC 4514 form, as the next.
     pub issuer: String,
     pub subject: String,
     pub san_uris: Vec<String>,
     pub san_dns: Vec<String>,
+    pub san_ips: Vec<IpAddr>,
+    pub san_emails: Vec<String>,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
 }
@@ -281,8 +285,8 @@ fn facts(der: &[u8], read: &X509Certificate<'_>) -> Facts {
         thumbprint: URL_SAFE_NO_PAD.encode(digest.bytes()),
         key: Digest::of_bytes(read.public_key().raw).hex(),
         serial: serial(read.tbs_certificate.raw_serial()),
-        issuer: read.issuer().to_string(),
-        subject: read.subject().to_string(),
+        issuer: dn::write(read.issuer()),
+        subject: dn::write(read.subject()),
         san_uris: names().filter_map(uri).collect(),
         san_dns: names()
             .filter_map(|name| match name {
@@ -290,9 +294,22 @@ fn facts(der: &[u8], read: &X509Certificate<'_>) -> Facts {
                 _ => None,
             })
             .collect(),
+        san_ips: names().filter_map(address).collect(),
+        san_emails: names()
+            .filter_map(|name| match name {
+                GeneralName::RFC822Name(email) => Some((*email).to_owned()),
+                _ => None,
+            })
+            .collect(),
         not_before: Timestamp::from_seconds(validity.not_before.timestamp()),
         not_after: Timestamp::from_seconds(validity.not_after.timestamp()),
     }
+}
+
+fn address(name: &GeneralName<'_>) -> Option<IpAddr> {
+    let GeneralName::IPAddress(bytes) = name else { return None };
+    let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)).ok()
 }
 
 /// Lower-case hexadecimal without leading zeros.

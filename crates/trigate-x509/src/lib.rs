@@ -9,6 +9,7 @@ mod chain;
 mod constraints;
 mod crl;
 mod der;
+mod dn;
 mod fault;
 mod key;
 mod name;
@@ -27,6 +28,11 @@ use trigate_core::Timestamp;
 /// The trust domain of a SPIFFE id in its only spelling; `None`: it is no such id.
 pub fn spiffe_domain(id: &str) -> Option<&str> {
     name::spiffe(id)
+}
+
+/// A distinguished name in its one RFC 4514 form, as [`Facts`] has it; `None`: the text is no name.
+pub fn distinguished_name(text: &str) -> Option<String> {
+    dn::read(text)
 }
 
 /// The certificates of a PEM text, in its order.

@@ -19,6 +19,7 @@ use sockets::{InsideParts, Sockets};
 
 use crate::{
     config::{self, Config, Urls},
+    edge::trust::Trust,
     gate_api::{GateDoor, Lessor, Quiet},
     metrics::Metrics,
     operator::{
@@ -52,7 +53,7 @@ use trigate_core::{
     seal::MasterKey,
 };
 use trigate_gates::{Gates, GatesParts, Issuers, Known, follow::Follower, usage::UsageReporter};
-use trigate_issuer::{Issuer, IssuerConfig, IssuerParts, ScopeDescription, account::password::Argon2Pool};
+use trigate_issuer::{Issuer, IssuerConfig, IssuerParts, MutualTls, ScopeDescription, account::password::Argon2Pool};
 use trigate_outbound::{Outbound, OutboundSettings};
 
 /// Why nothing was started; says what helps.
@@ -88,6 +89,7 @@ pub struct Running {
     pub issuer_addr: SocketAddr,
     pub desk_addr: SocketAddr,
     pub mtls_addr: Option<SocketAddr>,
+    pub issuer_mtls_addr: Option<SocketAddr>,
     pub forward_auth_addr: Option<SocketAddr>,
     pub urls: Urls,
     pub operator: Arc<Operator>,
@@ -145,8 +147,11 @@ impl Server {
         running_tasks.push(tokio::spawn(tasks::rotate_keys(Arc::clone(&issuer), stop.clone())));
         running_tasks.push(tokio::spawn(crate::signals::poll(Arc::clone(&receiver), outbound, stop.clone())));
         running_tasks.push(tokio::spawn(tasks::refresh_issuers(Arc::clone(&issuers), stop.clone())));
-        let fetcher = list_fetcher(&config, &reload, &base.metrics)?;
-        running_tasks.push(tokio::spawn(tasks::fetch_lists(fetcher, stop.clone())));
+        let sections = [(&config.file.mtls, &reload.trust), (&config.file.issuer.mtls, &reload.issuer_trust)];
+        for (mtls, trust) in sections {
+            let fetcher = list_fetcher(mtls.as_ref(), trust, &reload, &base.metrics)?;
+            running_tasks.push(tokio::spawn(tasks::fetch_lists(fetcher, stop.clone())));
+        }
         let audit: Arc<dyn AuditSink> = base.audit.clone();
         let extras = Arc::new(IssuerExtras { issuer: Arc::clone(&issuer), desk: Handle::current() });
         let road = RoadParts {
@@ -184,6 +189,7 @@ impl Server {
             issuer: Arc::clone(&issuer),
             operator: Arc::clone(&operator),
             receiver,
+            issuer_trust: Arc::clone(&reload.issuer_trust),
             health: health(Health {
                 store: Arc::clone(&base.store),
                 known: Arc::clone(&base.known),
@@ -201,6 +207,7 @@ impl Server {
             issuer_addr: addresses[1],
             desk_addr: addresses[2],
             mtls_addr: threads.mtls,
+            issuer_mtls_addr: threads.issuer_mtls,
             forward_auth_addr: threads.forward_auth,
             urls,
             operator,
@@ -446,6 +453,7 @@ fn issuer_config(config: &Config, urls: &Urls) -> Result<IssuerConfig, StartErro
     }
     issuer.dpop_algorithms = crate::config::proof_algorithms(&config.file.dpop);
     issuer.dpop_nonce = config.file.dpop.nonce;
+    issuer.mtls = file.mtls.as_ref().map(|_| MutualTls { alias: urls.issuer_mtls.clone() });
     Ok(issuer)
 }
 
@@ -470,11 +478,11 @@ fn start_gates(
 
 /// Renews revocation lists beside the requests.
 fn list_fetcher(
-    config: &Config,
+    mtls: Option<&config::Mtls>,
+    trust: &Arc<Trust>,
     reload: &Arc<Reload>,
     metrics: &Arc<Metrics>,
 ) -> Result<tasks::ListFetcher, StartError> {
-    let mtls = config.file.mtls.as_ref();
     let lists =
         mtls.into_iter().flat_map(|mtls| mtls.crl.iter().chain(mtls.host.iter().flat_map(|host| host.crl.iter())));
     // A list that the file names may be on this machine: the operator said so.
@@ -482,7 +490,7 @@ fn list_fetcher(
     let outbound = Outbound::new(OutboundSettings { allow_networks, ..OutboundSettings::default() });
     let renewed = Arc::clone(reload);
     Ok(tasks::ListFetcher {
-        trust: Arc::clone(&reload.trust),
+        trust: Arc::clone(trust),
         renew: Arc::new(move || renewed.renew_trust()),
         fetch: Arc::new(outbound.map_err(StartError::of)?),
         metrics: Arc::clone(metrics),
@@ -585,6 +593,7 @@ fn open_desk(
             let rules = &trusting.load().rules;
             rules.issuers.iter().filter(|issuer| !issuer.ours).map(|issuer| issuer.issuer.clone()).collect()
         }),
+        takes_certificates: issuer.config().mtls.is_some(),
         checkpoint_keys: vec![base.checkpoint.verifying_key().clone()],
         rotation: Some(Arc::new(Arc::clone(issuer)) as Arc<dyn KeyRotation>),
         explainer: Some(Arc::new(GatesExplainer {

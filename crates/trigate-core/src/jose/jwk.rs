@@ -5,6 +5,7 @@
 
 use super::algorithm::{Algorithm, Curve, Family};
 use super::{JoseError, base64url, base64url_decode};
+use crate::credential::Digest;
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ED25519, ParsedPublicKey, RsaPublicKeyComponents};
 use serde_json::{Map, Value, json};
@@ -103,6 +104,12 @@ impl VerifyingKey {
     #[must_use]
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
+    }
+
+    /// SHA-256 of the key as certificates write it.
+    #[must_use]
+    pub fn spki_digest(&self) -> Digest {
+        Digest::of_bytes(&super::spki::encode(&self.material))
     }
 
     /// The JWK as we publish it: public members, `use`, `alg`, and `kid` if it has one.

@@ -17,6 +17,7 @@ mod jwk;
 mod jwks;
 mod roca;
 mod signing;
+mod spki;
 pub mod strict_json;
 #[cfg(test)]
 mod tests;

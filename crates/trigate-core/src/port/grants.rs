@@ -37,8 +37,8 @@ pub struct RedeemCode {
     pub now: Timestamp,
     /// Keys that the request has proven.
     pub shown: Confirmation,
-    /// Refresh tokens of this grant want the same keys for ever.
-    pub binds: bool,
+    /// Refresh tokens of this grant want these keys for ever.
+    pub binds: Option<Box<Confirmation>>,
     /// Stored when the code is good.
     pub refresh: Option<NewRefresh>,
 }
@@ -128,7 +128,7 @@ pub enum RefreshRefusal {
     GrantRevoked,
     UserUnusable,
     ClientUnusable,
-    /// Not the key that the line is bound to (RFC 9449 §5).
+    /// Not the key that the line is bound to (RFC 9449 §5, RFC 8705 §4).
     OtherKey,
     /// More scope than granted: `invalid_scope`.
     ScopeExceeded,

@@ -2,11 +2,10 @@
 //!
 //! Trusts the edge for the chain. Never guesses: what is ambiguous is no identity (M05).
 
-use crate::{
-    request::ClientCertificate,
-    rules::{MachineMatch, MachineRule},
+use crate::rules::{MachineMatch, MachineRule};
+use trigate_core::{
+    Timestamp, certificate::ClientCertificate, id::AppId, identity::Identity, oauth::ScopeSet, reason::Reason,
 };
-use trigate_core::{Timestamp, id::AppId, identity::Identity, oauth::ScopeSet, reason::Reason};
 
 /// A machine that has proven possession of its certificate's key.
 #[derive(Clone, Debug)]
@@ -31,7 +30,7 @@ pub(crate) fn judge(certificate: &ClientCertificate, rules: &[MachineRule], now:
         return Err(reason);
     }
     // Judged on each request: the connection may be older than the certificate's end. // RFC 5280 §4.1.2.5
-    if now < certificate.not_before || now > certificate.not_after {
+    if !certificate.is_valid_at(now) {
         return Err(Reason::CertificateInvalid);
     }
     let mut matching =
@@ -101,6 +100,8 @@ mod tests {
             subject: "CN=warehouse".into(),
             san_uris: uris.iter().map(|s| (*s).to_owned()).collect(),
             san_dns: dns.iter().map(|s| (*s).to_owned()).collect(),
+            san_ips: vec![],
+            san_emails: vec![],
             not_before: Timestamp::from_seconds(100),
             not_after: Timestamp::from_seconds(200),
             fault: None,

@@ -501,6 +501,8 @@ pub fn certificate(rig: &Rig, uri: &str) -> ClientCertificate {
         subject: "CN=warehouse".into(),
         san_uris: vec![uri.into()],
         san_dns: vec![],
+        san_ips: vec![],
+        san_emails: vec![],
         not_before: rig.clock.now().plus_seconds(-60),
         not_after: rig.clock.now().plus_seconds(3_600),
         fault: None,

@@ -1,6 +1,6 @@
 //! What a client gets (RFC 6749 §5.1): an access token, and where it was asked for a refresh token and an ID token.
 
-use super::{TokenError, TokenRequest};
+use super::{TokenError, TokenRequest, certificate};
 use crate::{
     Issuer,
     mint::{self, Subject, Wanted},
@@ -50,7 +50,7 @@ pub(super) async fn for_user(
         audiences,
         position: issuance.position,
         now,
-        confirmation: request.confirmation(),
+        confirmation: request.bound.clone(),
     };
     let act = mint_act(issuer, request, id).user(&grant.user).fact("grant", &grant.id);
     let access = mint::access_token(issuer, act, &wanted).await?;
@@ -103,9 +103,13 @@ pub(super) fn mint_act(issuer: &Issuer, request: &TokenRequest, id: TokenId) -> 
 }
 
 pub(super) fn act(issuer: &Issuer, request: &TokenRequest, verb: &str, target: &str, client: &Client) -> Act {
-    issuer
+    let act = issuer
         .act(Actor::Client { client: client.id.clone() }, verb, target)
         .client(&client.id)
         .application(&client.application)
-        .address(request.incoming.peer)
+        .address(request.incoming.peer);
+    match certificate::usable(&request.incoming, issuer.now()) {
+        Some(certificate) => act.fact("certificate", &certificate.fingerprint),
+        None => act,
+    }
 }

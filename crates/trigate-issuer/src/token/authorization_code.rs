@@ -40,8 +40,8 @@ pub(super) async fn exchange(issuer: &Issuer, request: &TokenRequest) -> Result<
         challenge: form.get("code_verifier").map(challenge).transpose()?,
         now: issuer.now(),
         shown: request.shown.clone(),
-        // RFC 9449 §5: a confidential client's are bound to the client already.
-        binds: client.is_public() && !request.shown.is_empty(),
+        // RFC 9449 §5, RFC 8705 §7.1: a confidential client's are bound to the client already.
+        binds: request.bound.clone().filter(|_| client.is_public()),
         refresh: refresh.as_ref().map(|(_, stored)| stored.clone()),
     };
     let act = answer::act(issuer, request, "code.redeem", &id.to_string(), client);

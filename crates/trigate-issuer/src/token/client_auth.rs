@@ -2,7 +2,7 @@
 //!
 //! Never says which of unknown, disabled, wrong secret or wrong method it was.
 
-use super::jwt_assertion;
+use super::{certificate, jwt_assertion};
 use crate::{
     Issuer,
     web::{Incoming, Params, json::Wire, params},
@@ -64,19 +64,21 @@ impl From<StoreError> for ClientAuthError {
 
 /// What came to prove it with.
 enum Proof {
-    None,
+    /// Nothing but its id: it is public, or the handshake has shown its certificate.
+    Elsewhere,
     Basic(Zeroizing<String>),
     Post(Zeroizing<String>),
     Assertion(String),
 }
 
 impl Proof {
-    const fn method(&self) -> ClientAuthentication {
+    /// A secret beside a certificate is no second way: the certificate may be there for the token alone. // RFC 8705 §3
+    const fn is_by(&self, method: ClientAuthentication) -> bool {
         match self {
-            Self::None => ClientAuthentication::None,
-            Self::Basic(_) => ClientAuthentication::ClientSecretBasic,
-            Self::Post(_) => ClientAuthentication::ClientSecretPost,
-            Self::Assertion(_) => ClientAuthentication::PrivateKeyJwt,
+            Self::Elsewhere => matches!(method, ClientAuthentication::None) || method.is_by_certificate(),
+            Self::Basic(_) => matches!(method, ClientAuthentication::ClientSecretBasic),
+            Self::Post(_) => matches!(method, ClientAuthentication::ClientSecretPost),
+            Self::Assertion(_) => matches!(method, ClientAuthentication::PrivateKeyJwt),
         }
     }
 }
@@ -91,8 +93,8 @@ pub(crate) async fn authenticate(
     let now = issuer.now();
     issuer.guesses.check(&guesser, now).map_err(|retry_after_s| ClientAuthError::TooManyWrong { retry_after_s })?;
     let client = issuer.store.find_client(&id).await?;
-    match client.filter(|client| client.state == State::Enabled && client.authentication == proof.method()) {
-        Some(client) if proves(issuer, &client, &proof).await? => Ok(client),
+    match client.filter(|client| client.state == State::Enabled && proof.is_by(client.authentication)) {
+        Some(client) if proves(issuer, &client, &proof, incoming).await? => Ok(client),
         _ => {
             issuer.guesses.note_wrong(&guesser, now);
             Err(ClientAuthError::Refused)
@@ -118,7 +120,7 @@ fn read(incoming: &Incoming, form: &Params) -> Result<(ClientId, Proof), ClientA
             let assertion = jwt_assertion::check_type(form).ok_or(ClientAuthError::Refused)?;
             (jwt_assertion::claimed_client(assertion), Proof::Assertion(assertion.to_owned()))
         }
-        _ => (named.map(str::to_owned), Proof::None),
+        _ => (named.map(str::to_owned), Proof::Elsewhere),
     };
     let id = id.ok_or(ClientAuthError::Absent)?;
     if named.is_some_and(|named| named != id) {
@@ -144,10 +146,10 @@ fn read_basic(incoming: &Incoming) -> Result<Option<(String, Zeroizing<String>)>
     decoded.map(Some).ok_or(ClientAuthError::Refused)
 }
 
-async fn proves(issuer: &Issuer, client: &Client, proof: &Proof) -> Result<bool, ClientAuthError> {
+async fn proves(issuer: &Issuer, client: &Client, proof: &Proof, incoming: &Incoming) -> Result<bool, ClientAuthError> {
     match proof {
-        // A public client proves nothing; what it may do is bound by PKCE and redirect URI.
-        Proof::None => Ok(true),
+        // A public client proves nothing; what it may do is bound by PKCE and redirect URI. // RFC 8705 §2, §4
+        Proof::Elsewhere => Ok(client.is_public() || certificate::proves(client, incoming, issuer.now())),
         Proof::Basic(secret) | Proof::Post(secret) => {
             let digest = Digest::of(secret);
             // SECURITY: every secret is compared, each in constant time.

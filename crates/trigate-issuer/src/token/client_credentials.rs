@@ -45,7 +45,7 @@ pub(super) async fn exchange(issuer: &Issuer, request: &TokenRequest) -> Result<
         audiences,
         position,
         now: issuer.now(),
-        confirmation: request.confirmation(),
+        confirmation: request.bound.clone(),
     };
     answer::for_client(issuer, request, answer::mint_act(issuer, request, id), &wanted).await
 }

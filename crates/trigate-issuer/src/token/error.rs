@@ -21,6 +21,8 @@ pub(crate) enum TokenError {
     Target,
     /// Missing where it is needed, bent, stale, used: RFC 9449 §5.
     Proof,
+    /// The client's tokens are bound to a certificate, and none came that could serve. // RFC 8705 §3.4
+    CertificateMissing,
     /// With the nonce to use. // RFC 9449 §8
     NonceWanted(String),
     Unavailable,
@@ -43,6 +45,7 @@ impl TokenError {
             Self::Scope => bad(ErrorCode::InvalidScope, "the scope is more than was allowed"),
             Self::Target => bad(ErrorCode::InvalidTarget, "the resource is not one that was allowed"),
             Self::Proof => bad(ErrorCode::InvalidDpopProof, "a DPoP proof is needed that is good for this request"),
+            Self::CertificateMissing => bad(ErrorCode::InvalidRequest, "this client must show a client certificate"),
             Self::NonceWanted(_) => bad(ErrorCode::UseDpopNonce, "the DPoP proof must carry the nonce of this answer"),
             Self::Unavailable => unavailable(),
             Self::Internal => internal(),

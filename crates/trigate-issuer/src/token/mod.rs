@@ -3,6 +3,7 @@
 
 mod answer;
 mod authorization_code;
+mod certificate;
 pub(crate) mod client_auth;
 mod client_credentials;
 pub(crate) mod error;
@@ -29,13 +30,8 @@ struct TokenRequest {
     client: Client,
     /// Keys that it has proven beside.
     shown: Confirmation,
-}
-
-impl TokenRequest {
-    /// What its access token is bound to.
-    fn confirmation(&self) -> Option<Box<Confirmation>> {
-        (!self.shown.is_empty()).then(|| Box::new(self.shown.clone()))
-    }
+    /// Those of them that its tokens are bound to.
+    bound: Option<Box<Confirmation>>,
 }
 
 pub(crate) async fn endpoint(State(issuer): State<Arc<Issuer>>, request: Request) -> Response {
@@ -56,7 +52,7 @@ async fn grant(issuer: &Issuer, request: Request) -> Result<Response, TokenError
     let form = read_form(&incoming)?;
     let client = client_auth::authenticate(issuer, &incoming, &form).await?;
     let proven = proof::check(issuer, &incoming, &client).await?;
-    let request = TokenRequest { incoming, form, client, shown: proven.shown };
+    let request = TokenRequest { incoming, form, client, shown: proven.shown, bound: proven.bound };
     let mut response = exchange(issuer, &request).await?;
     if let Some(nonce) = &proven.next_nonce {
         proof::put_nonce(&mut response, nonce);

@@ -1,8 +1,8 @@
-//! Which key did the client show at the token endpoint? (RFC 9449 §5) What it gets is bound to that key.
+//! Which keys did the client show at the token endpoint, and what is its token bound to? (RFC 9449 §5, RFC 8705 §3)
 //!
 //! Trusts the store to let one of two nodes take a proof. Never tells which check a proof failed; the log does.
 
-use super::TokenError;
+use super::{TokenError, certificate};
 use crate::{Issuer, web::Incoming};
 use axum::response::Response;
 use http::HeaderValue;
@@ -12,18 +12,32 @@ use trigate_core::{
     proof::{self, Confirmation, Expected, Freshness, Proof, Target},
 };
 
-#[derive(Default)]
 pub(super) struct Proven {
     pub(super) shown: Confirmation,
+    /// What the client's tokens are bound to.
+    pub(super) bound: Option<Box<Confirmation>>,
     /// For the answer. // RFC 9449 §8.2
     pub(super) next_nonce: Option<String>,
 }
 
 pub(super) async fn check(issuer: &Issuer, incoming: &Incoming, client: &Client) -> Result<Proven, TokenError> {
+    let (x5t, binds) = certificate::shown(client, incoming, issuer.now())?;
+    let (jkt, next_nonce) = check_dpop(issuer, incoming, client).await?;
+    let bound = Confirmation { x5t: x5t.clone().filter(|_| binds), jkt: jkt.clone(), unknown: false };
+    let bound = (!bound.is_empty()).then(|| Box::new(bound));
+    Ok(Proven { shown: Confirmation { jkt, x5t, unknown: false }, bound, next_nonce })
+}
+
+/// The thumbprint of the proof's key, and the next nonce.
+async fn check_dpop(
+    issuer: &Issuer,
+    incoming: &Incoming,
+    client: &Client,
+) -> Result<(Option<String>, Option<String>), TokenError> {
     let mut headers = incoming.headers.get_all("dpop").iter();
     let Some(header) = headers.next() else {
         // RFC 9449 §5.2
-        return if client.dpop_bound_access_tokens { Err(TokenError::Proof) } else { Ok(Proven::default()) };
+        return if client.dpop_bound_access_tokens { Err(TokenError::Proof) } else { Ok((None, None)) };
     };
     // RFC 9449 §4.3 item 1
     if headers.next().is_some() {
@@ -36,15 +50,18 @@ pub(super) async fn check(issuer: &Issuer, incoming: &Incoming, client: &Client)
     if !issuer.store.redeem_proof_id(&proof.id(), kept_until).await? {
         return Err(TokenError::Proof);
     }
-    Ok(Proven { shown: Confirmation::of_key(&proof.jkt), next_nonce })
+    Ok((Some(proof.jkt), next_nonce))
 }
 
 fn read(issuer: &Issuer, header: &HeaderValue) -> Result<Proof, TokenError> {
     let text = header.to_str().map_err(|_| TokenError::Proof)?;
-    let target = Target::of(&issuer.config.issuer, "/oauth/token").ok_or(TokenError::Internal)?;
+    let target = |base: &String| Target::of(base, "/oauth/token");
+    let mut targets = vec![target(&issuer.config.issuer).ok_or(TokenError::Internal)?];
+    // RFC 8705 §5: the same endpoint under its other name.
+    targets.extend(issuer.config.mtls_alias().and_then(target));
     let expected = Expected {
         method: "POST",
-        targets: &[target],
+        targets: &targets,
         now_s: issuer.now().seconds(),
         token: None,
         algorithms: &issuer.config.dpop_algorithms,

@@ -1,7 +1,7 @@
 //! One request, read whole within a bound. Trusts the listener's word on the peer and nothing else.
 
 use super::params::{Malformed, Params};
-use crate::Peer;
+use crate::{Peer, PresentedCertificate};
 use axum::{body, extract::Request};
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -17,6 +17,7 @@ pub(crate) struct Incoming {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: IpAddr,
+    pub(crate) certificate: Option<PresentedCertificate>,
     body: Bytes,
 }
 
@@ -47,6 +48,7 @@ impl Incoming {
         Ok(Self {
             query: query.to_owned(),
             peer,
+            certificate: head.extensions.get().cloned(),
             body: body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| BadBody::TooLarge)?,
             headers: head.headers,
         })

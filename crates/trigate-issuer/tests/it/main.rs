@@ -14,6 +14,7 @@ mod discovery;
 mod dpop;
 mod keys;
 mod login;
+mod mtls;
 mod status;
 mod support;
 mod token;

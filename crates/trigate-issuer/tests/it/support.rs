@@ -30,7 +30,8 @@ use trigate_core::{
     seal::MasterKey,
 };
 use trigate_issuer::{
-    Issuer, IssuerConfig, IssuerParts, Peer, ScopeDescription, account::password::Argon2Pool, router,
+    Issuer, IssuerConfig, IssuerParts, Peer, PresentedCertificate, ScopeDescription, account::password::Argon2Pool,
+    router,
 };
 use trigate_store::Location;
 use zeroize::Zeroizing;
@@ -238,6 +239,8 @@ impl Stage {
             pkce: Pkce::Required,
             asks_consent: false,
             dpop_bound_access_tokens: false,
+            certificate: None,
+            tls_client_certificate_bound_access_tokens: false,
             state: State::Enabled,
             created_at: self.clock.now(),
             born: Position::default(),
@@ -255,7 +258,7 @@ impl Stage {
     }
 
     pub fn browser(&self) -> Browser {
-        Browser { router: self.router.clone(), jar: BTreeMap::new(), peer: [192, 0, 2, 1].into() }
+        Browser { router: self.router.clone(), jar: BTreeMap::new(), peer: [192, 0, 2, 1].into(), certificate: None }
     }
 
     /// A good authorization request, changed by `changes`: an empty value takes the parameter away.
@@ -355,6 +358,7 @@ pub struct Browser {
     pub router: Router,
     pub jar: BTreeMap<String, String>,
     pub peer: IpAddr,
+    pub certificate: Option<PresentedCertificate>,
 }
 
 impl Browser {
@@ -385,6 +389,9 @@ impl Browser {
             request.headers_mut().insert(header::COOKIE, line.parse().unwrap());
         }
         request.extensions_mut().insert(Peer(self.peer));
+        if let Some(shown) = &self.certificate {
+            request.extensions_mut().insert(shown.clone());
+        }
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();

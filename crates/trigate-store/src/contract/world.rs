@@ -116,6 +116,8 @@ impl World {
             pkce: Pkce::Required,
             asks_consent: true,
             dpop_bound_access_tokens: false,
+            certificate: None,
+            tls_client_certificate_bound_access_tokens: false,
             state: State::Enabled,
             created_at: self.now(),
             born: Position(0),
@@ -205,7 +207,7 @@ impl World {
             challenge: Some(CHALLENGE.to_owned()),
             now: self.now(),
             shown: Confirmation::default(),
-            binds: false,
+            binds: None,
             refresh: Some(self.refresh()),
         }
     }

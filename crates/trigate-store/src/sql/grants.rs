@@ -272,8 +272,8 @@ async fn redeem_code(tx: &mut Tx, redeem: RedeemCode) -> Result<CodeOutcome, Sto
     if tx.execute(USE, values![&tx.tenant, &redeem.digest, redeem.now]).await? != 1 {
         return Err(StoreError::Unavailable("the code was used by someone else just now".to_owned()));
     }
-    if redeem.binds {
-        bind(tx, &line.grant, &redeem.shown).await?;
+    if let Some(wanted) = &redeem.binds {
+        bind(tx, &line.grant, wanted).await?;
     }
     line.prolong(tx, redeem.refresh.as_ref()).await?;
     if let Some(refresh) = &redeem.refresh {
@@ -283,10 +283,10 @@ async fn redeem_code(tx: &mut Tx, redeem: RedeemCode) -> Result<CodeOutcome, Sto
     Ok(CodeOutcome::Redeemed(line.issuance(None, tx)))
 }
 
-/// RFC 9449 §5: from now on refresh tokens of this grant want these keys.
-async fn bind(tx: &mut Tx, grant: &Grant, shown: &Confirmation) -> Result<(), StoreError> {
+/// RFC 9449 §5, RFC 8705 §4: from now on refresh tokens of this grant want these keys.
+async fn bind(tx: &mut Tx, grant: &Grant, wanted: &Confirmation) -> Result<(), StoreError> {
     const UPDATE: &str = "UPDATE grants SET record = $3 WHERE tenant = $1 AND id = $2";
-    let bound = Grant { confirmation: Some(Box::new(shown.clone())), ..grant.clone() };
+    let bound = Grant { confirmation: Some(Box::new(wanted.clone())), ..grant.clone() };
     tx.execute(UPDATE, values![&tx.tenant, &grant.id, json(&bound)?]).await.map(drop)
 }
 
@@ -328,7 +328,7 @@ fn refuse_refresh(refresh: &Refresh, line: &Line, rotate: &RotateRefresh) -> Opt
         Some(LineRefusal::Client) => return Some(RefreshRefusal::ClientUnusable),
         None => {}
     }
-    // RFC 9449 §5: a stolen refresh token of a public client is worth nothing without its key.
+    // RFC 9449 §5, RFC 8705 §4: a stolen refresh token of a public client is worth nothing without its key.
     if line.grant.confirmation.as_ref().is_some_and(|wanted| !wanted.is_met_by(&rotate.shown)) {
         return Some(RefreshRefusal::OtherKey);
     }

@@ -46,6 +46,7 @@ async fn desk() -> Desk {
         default_audience: "http://localhost:8080".into(),
         plans: Arc::new(|| vec!["free".into()]),
         trusted_issuers: Arc::new(Vec::new),
+        takes_certificates: true,
         checkpoint_keys: Vec::new(),
         rotation: None,
         explainer: None,

@@ -16,7 +16,8 @@ pub enum Command {
     #[command(after_help = "Examples:
   trigate client create ios --app Acme --redirect-uri http://127.0.0.1/callback --scopes openid,orders:read
   trigate client create gw --app Gateway --authentication client_secret_post --introspects https://api.example
-  trigate client create job --app Reports --authentication client_secret_basic --scopes reports:read")]
+  trigate client create job --app Reports --authentication client_secret_basic --scopes reports:read
+  trigate client create erp --app Erp --authentication tls_client_auth --tls-dns erp.acme.example --scopes reports:read")]
     Create {
         /// The client id; without one it is minted.
         id: Option<String>,
@@ -64,9 +65,9 @@ pub struct Policy {
     #[arg(long)]
     name: Option<String>,
     /// How it proves itself. Default: none (a public client with PKCE).
-    #[arg(long, value_parser = ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"], value_name = "HOW")]
+    #[arg(long, value_parser = HOW, value_name = "HOW")]
     authentication: Option<String>,
-    /// File with its public keys as a JWK set, for private_key_jwt.
+    /// File with its public keys as a JWK set, for private_key_jwt or self_signed_tls_client_auth.
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
     /// Compared exactly; a loopback address may vary its port. May be repeated.
@@ -114,7 +115,37 @@ pub struct Policy {
     /// It gets no token without a DPoP proof, and each is bound to the proof's key. Default: false.
     #[arg(long = "dpop", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     dpop_bound_access_tokens: Option<bool>,
+    /// For tls_client_auth: the certificate's whole subject, as `openssl x509 -subject -nameopt RFC2253` writes it.
+    #[arg(long, value_name = "DN")]
+    tls_subject: Option<String>,
+    /// For tls_client_auth: a DNS name in the certificate.
+    #[arg(long, value_name = "NAME")]
+    tls_dns: Option<String>,
+    /// For tls_client_auth: a URI in the certificate, such as a SPIFFE id.
+    #[arg(long, value_name = "URI")]
+    tls_uri: Option<String>,
+    /// For tls_client_auth: an address in the certificate.
+    #[arg(long, value_name = "ADDRESS")]
+    tls_ip: Option<String>,
+    /// For tls_client_auth: an e-mail address in the certificate.
+    #[arg(long, value_name = "ADDRESS")]
+    tls_email: Option<String>,
+    /// For self_signed_tls_client_auth: the certificate (PEM) that it will show.
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Its access tokens are bound to the certificate that it shows. Default: true where a certificate proves it.
+    #[arg(long = "certificate-bound", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    tls_client_certificate_bound_access_tokens: Option<bool>,
 }
+
+const HOW: [&str; 6] = [
+    "none",
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+];
 
 impl Policy {
     /// Only what was said: the rest keeps its default or its value.
@@ -128,6 +159,7 @@ impl Policy {
             }
             None => Value::Null,
         };
+        let certificate = self.certificate.as_ref().map(|path| input::read(Some(path), "certificate")).transpose()?;
         let body = json!({
             "name": self.name,
             "authentication": self.authentication,
@@ -147,6 +179,13 @@ impl Policy {
             "pkce": self.pkce,
             "asks_consent": self.asks_consent,
             "dpop_bound_access_tokens": self.dpop_bound_access_tokens,
+            "tls_client_auth_subject_dn": self.tls_subject,
+            "tls_client_auth_san_dns": self.tls_dns,
+            "tls_client_auth_san_uri": self.tls_uri,
+            "tls_client_auth_san_ip": self.tls_ip,
+            "tls_client_auth_san_email": self.tls_email,
+            "certificate": certificate.as_ref().map(|text| text.as_str()),
+            "tls_client_certificate_bound_access_tokens": self.tls_client_certificate_bound_access_tokens,
         });
         let said = body.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
         Ok(said.map(|(name, value)| (name.clone(), value.clone())).collect())
@@ -228,6 +267,8 @@ fn show(client: &Value) {
         ("PKCE", cell("pkce")),
         ("asks consent", cell("asks_consent")),
         ("DPoP", cell("dpop_bound_access_tokens")),
+        ("certificate", cell("certificate")),
+        ("certificate-bound", cell("tls_client_certificate_bound_access_tokens")),
     ];
     let secret = client.get("client_secret").is_some();
     if secret {

@@ -60,6 +60,7 @@ pub async fn operator(folder: &DataFolder, need: Need) -> Result<Arc<Operator>, 
     let server = &config.file.server;
     let url = |said: &Option<String>, port: u16| said.clone().unwrap_or_else(|| format!("http://localhost:{port}"));
     let plans: Vec<String> = config.file.plans.keys().cloned().collect();
+    let takes_certificates = config.file.issuer.mtls.is_some();
     let trusted: Vec<String> = config.file.trusted_issuer.iter().map(|issuer| issuer.url.clone()).collect();
     let store = store.tenant(&tenant);
     let checkpoint_keys = match need {
@@ -76,6 +77,7 @@ pub async fn operator(folder: &DataFolder, need: Need) -> Result<Arc<Operator>, 
             issuer: issuer_url.clone(),
             desk: url(&config.file.desk.url, server.desk.port()),
             mtls: None,
+            issuer_mtls: None,
         },
         config,
         store: store.clone(),
@@ -93,6 +95,7 @@ pub async fn operator(folder: &DataFolder, need: Need) -> Result<Arc<Operator>, 
         default_audience,
         plans: Arc::new(move || plans.clone()),
         trusted_issuers: Arc::new(move || trusted.clone()),
+        takes_certificates,
         checkpoint_keys,
         rotation: Some(on_demand.clone()),
         explainer: Some(on_demand),
@@ -186,7 +189,7 @@ impl Explainer for OnDemand {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let rules = Arc::new(config::road_rules(&self.config, &self.urls, 1).map_err(broken)?);
         let gates = Box::pin(self.gates(&rules, &clock)).await?;
-        let trust = Trust::default().prepare(&self.config).map_err(broken)?;
+        let trust = Trust::default().prepare(&self.config, self.config.file.mtls.as_ref()).map_err(broken)?;
         let trusted = trust.is_configured().then_some(&trust);
         Box::pin(crate::proxy::explain(&gates, &rules, question, trusted, clock.now())).await
     }

@@ -95,6 +95,7 @@ pub fn check(file: &File, text: &str) -> Vec<Finding> {
     check.check_policies();
     check.check_machines();
     check.check_mtls();
+    check.check_issuer_mtls();
     check.check_tls();
     check.check_forward_auth();
     check.check_proof();
@@ -165,6 +166,7 @@ impl Check<'_> {
             ("issuer", Some(server.issuer)),
             ("desk", Some(server.desk)),
             ("mtls", server.mtls),
+            ("issuer_mtls", server.issuer_mtls),
             ("forward_auth", self.file.forward_auth.as_ref().map(|asked| asked.listen)),
         ] {
             if let Some(address) = address.filter(|a| a.port() != 0)
@@ -464,8 +466,8 @@ impl Check<'_> {
                 remedies,
             );
         }
-        if demands.ever(CredentialKind::Certificate) && (self.file.mtls.is_none() || self.file.server.mtls.is_none()) {
-            self.refuse(line, format!("route `{}` takes certificates, but no listener asks for them: `[mtls]` and `server.mtls` are needed", route.path), vec![]);
+        if demands.ever(CredentialKind::Certificate) && !super::mtls::reach_the_gate(self.file) {
+            self.refuse(line, format!("route `{}` takes certificates, but none reaches the gate: `[mtls]` is needed, and `server.mtls` or a proxy that tells of them", route.path), vec![]);
         }
         if route.sensitive && route.without_lease == Some(WithoutLease::Allow) {
             let line = self.route_line(index, "without_lease");
@@ -614,7 +616,7 @@ impl Check<'_> {
         let line = self.section("mtls");
         match (&self.file.mtls, self.file.server.mtls) {
             (Some(mtls), address) => {
-                for (field, why) in mtls.faults(address.is_some()) {
+                for (field, why) in mtls.faults(address.is_some() || !super::mtls::are_told(self.file)) {
                     let line = self.line(&[Step::Key("mtls"), Step::Key(field)]).max(line);
                     self.refuse(line, why, vec![]);
                 }
@@ -630,11 +632,22 @@ impl Check<'_> {
             _ => {}
         }
     }
+
+    fn check_issuer_mtls(&mut self) {
+        for (place, why) in super::mtls::issuer_faults(self.file) {
+            let line = self.line(&place.map(Step::Key));
+            self.refuse(line, why, vec![]);
+        }
+    }
 }
 
 impl Check<'_> {
     fn check_forward_auth(&mut self) {
         let Some(asked) = &self.file.forward_auth else { return };
+        if !asked.client_certificates.is_empty() && self.file.mtls.is_none() {
+            let line = self.line(&[Step::Key("forward_auth"), Step::Key("client_certificates")]);
+            self.refuse(line, "certificates are told, but `[mtls]` names no authority to judge them by", vec![]);
+        }
         for (field, why, remedy) in asked.complaints() {
             let line = self.line(&[Step::Key("forward_auth"), Step::Key(field)]);
             let when = "if the proxy runs on this machine";

@@ -66,6 +66,9 @@ pub struct Server {
     /// Where API requests arrive with client certificates; needs `[mtls]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtls: Option<SocketAddr>,
+    /// Where clients get tokens with client certificates (RFC 8705); needs `[issuer.mtls]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer_mtls: Option<SocketAddr>,
     /// The gate's own URL as clients write it: the default audience of tokens. Default: `http://localhost:PORT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -109,6 +112,7 @@ impl Default for Server {
             issuer: local(8081),
             desk: local(8082),
             mtls: None,
+            issuer_mtls: None,
             url: None,
             store: "sqlite:trigate.db".into(),
             audit: "audit".into(),
@@ -162,6 +166,14 @@ pub struct Issuer {
     /// The gate takes no bearer token of this issuer: each must be bound to a key, and the key be shown.
     #[serde(skip_serializing_if = "is_false")]
     pub bound: bool,
+    /// Client certificates at the issuer (RFC 8705): the same words as `[mtls]`, without hosts. They are not those of the
+    /// gate unless the file says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtls: Option<Mtls>,
+    /// Where clients reach `server.issuer_mtls`: `mtls_endpoint_aliases` of the metadata. Default: the issuer's host with
+    /// that listener's port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtls_url: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -370,7 +382,7 @@ pub struct Machine {
     /// SAN DNS name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub san_dns: Option<String>,
-    /// The whole subject: `CN=billing,O=Acme`.
+    /// The whole subject as RFC 4514 writes it: `CN=billing,O=Acme`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The machine's name. Default: what matched.

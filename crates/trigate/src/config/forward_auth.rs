@@ -13,11 +13,28 @@ pub struct ForwardAuth {
     pub listen: SocketAddr,
     /// Addresses and networks of the proxies whose word about the original request is taken. Nobody else is answered.
     pub proxies: Vec<String>,
+    /// Proxies that tell the client's certificate: `nginx`, `caddy`, `envoy`. Each must write its header anew for every
+    /// request, as the examples do: what it lets through, a client could have written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub client_certificates: Vec<CertificateTeller>,
+}
+
+/// By whose rules a certificate is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateTeller {
+    Nginx,
+    Caddy,
+    Envoy,
 }
 
 impl Default for ForwardAuth {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8084)), proxies: Vec::new() }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8084)),
+            proxies: Vec::new(),
+            client_certificates: Vec::new(),
+        }
     }
 }
 

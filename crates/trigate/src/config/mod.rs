@@ -23,7 +23,7 @@ pub use file::{
     Claims, Cors, Desk, Enforce, File, Issuer, Limits, Machine, Route, Server, TrustedIssuer, Upgrade, WithoutLease,
     Words,
 };
-pub use forward_auth::ForwardAuth;
+pub use forward_auth::{CertificateTeller, ForwardAuth};
 pub use gate::{Gate, gate_key_from_environment, load_gate};
 pub use gates::gate_rules;
 pub use issuers::{AskIssuer, ID_TOKENS, LogoutEnds, Preset, SignalStream, TakeLogout, key_source, read_secret};

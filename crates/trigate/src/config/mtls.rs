@@ -1,7 +1,7 @@
 //! Which client certificates are trusted, at which host, and by which revocation lists? The words of `[mtls]`, and what
 //! is wrong with them.
 
-use super::file::Words;
+use super::file::{File, Words};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -108,10 +108,10 @@ impl Mtls {
     }
 
     /// What is wrong, with the field that it is about.
-    pub fn faults(&self, listens: bool) -> Vec<(&'static str, String)> {
+    ///
+    /// `shakes_hands`: at a listener of ours; behind proxies alone it needs no certificate of its own.
+    pub fn faults(&self, shakes_hands: bool) -> Vec<(&'static str, String)> {
         let mut faults = self.authorities().faults();
-        // Behind proxies alone, no handshake is ours.
-        let shakes_hands = listens || self.proxies.is_empty();
         let missing = self.ca.is_empty() || (shakes_hands && (self.certificate.is_empty() || self.key.is_empty()));
         if missing {
             faults.push(("", "`[mtls]` needs `ca`, `certificate` and `key`".to_owned()));
@@ -185,6 +185,51 @@ impl Authorities<'_> {
         }
         faults
     }
+}
+
+/// Do proxies tell of certificates?
+pub fn are_told(file: &File) -> bool {
+    let to_us = file.mtls.as_ref().is_some_and(|mtls| !mtls.proxies.is_empty());
+    to_us || file.forward_auth.as_ref().is_some_and(|asked| !asked.client_certificates.is_empty())
+}
+
+/// Is there a way by which a client's certificate comes before the gates?
+pub fn reach_the_gate(file: &File) -> bool {
+    file.mtls.is_some() && (file.server.mtls.is_some() || are_told(file))
+}
+
+/// What is wrong with client certificates at the issuer, with the place in the file.
+pub fn issuer_faults(file: &File) -> Vec<([&'static str; 3], String)> {
+    let (issuer, listens) = (&file.issuer, file.server.issuer_mtls.is_some());
+    let mut faults = Vec::new();
+    match &issuer.mtls {
+        None if listens || issuer.mtls_url.is_some() => {
+            let why = "client certificates at the issuer need `[issuer.mtls]` with `ca`, `certificate` and `key`";
+            faults.push((["server", "issuer_mtls", ""], why.to_owned()));
+        }
+        None => {}
+        Some(mtls) => {
+            let own = mtls.faults(listens || mtls.proxies.is_empty()).into_iter();
+            faults.extend(own.map(|(field, why)| (["issuer", "mtls", field], why.replace("[mtls]", "[issuer.mtls]"))));
+            if !mtls.host.is_empty() {
+                let why = "the issuer is one host: `[[issuer.mtls.host]]` has no meaning";
+                faults.push((["issuer", "mtls", "host"], why.to_owned()));
+            }
+            if !listens && mtls.proxies.is_empty() {
+                let why = "no client certificate reaches the issuer: set `server.issuer_mtls`, or `proxies` in `[issuer.mtls]`";
+                faults.push((["issuer", "mtls", ""], why.to_owned()));
+            }
+        }
+    }
+    let is_origin = |url: &&String| {
+        url::Url::parse(url)
+            .is_ok_and(|parsed| parsed.scheme() == "https" && parsed.origin().ascii_serialization() == **url)
+    };
+    if let Some(url) = issuer.mtls_url.as_ref().filter(|url| !is_origin(url)) {
+        let why = format!("`{url}` is no place for client certificates: write `https://mtls.id.example`, without path");
+        faults.push((["issuer", "mtls_url", ""], why));
+    }
+    faults
 }
 
 /// A list by URL is signed: plain HTTP is how authorities publish them.

@@ -26,6 +26,8 @@ pub struct Urls {
     pub desk: String,
     /// Of the listener for client certificates.
     pub mtls: Option<String>,
+    /// Of the issuer's one.
+    pub issuer_mtls: Option<String>,
 }
 
 /// Two routes of the file, by index, that claim the same request.
@@ -104,7 +106,7 @@ pub fn issuer_rules(config: &Config, urls: &Urls, epoch: u64) -> Result<Rules, S
     let mut audiences = vec![urls.gate.clone(), urls.issuer.clone(), urls.desk.clone()];
     audiences.extend(config.file.issuer.audiences.iter().cloned());
     let mut rules = base(config, epoch);
-    rules.proof = super::proof::rules(&config.file.dpop, [Some(&urls.issuer), None]);
+    rules.proof = super::proof::rules(&config.file.dpop, [Some(&urls.issuer), urls.issuer_mtls.as_ref()]);
     rules.routes = Routes::new(vec![rule]).map_err(|conflict| conflict.to_string())?;
     rules.issuers = vec![our_issuer(config, urls, audiences)];
     Ok(rules)
@@ -215,7 +217,11 @@ fn machine_rule(machine: &file::Machine) -> Result<MachineRule, String> {
     let matches = match (&machine.san_uri, &machine.san_dns, &machine.subject) {
         (Some(uri), None, None) => MachineMatch::SanUri(UriPattern::parse(uri).map_err(|error| error.to_string())?),
         (None, Some(dns), None) => MachineMatch::SanDns(dns.to_ascii_lowercase()),
-        (None, None, Some(subject)) => MachineMatch::Subject(subject.clone()),
+        (None, None, Some(subject)) => {
+            MachineMatch::Subject(trigate_x509::distinguished_name(subject).ok_or_else(|| {
+                format!("`{subject}` is no name: write it as `openssl x509 -noout -subject -nameopt RFC2253` does")
+            })?)
+        }
         _ => return Err("a machine is named by exactly one of `san_uri`, `san_dns`, `subject`".to_owned()),
     };
     let application = machine.application.as_deref().ok_or("a machine belongs to an application: add `application`")?;

@@ -42,7 +42,7 @@ pub fn read(headers: &HeaderMap) -> Result<Option<Presented>, Malformed> {
 }
 
 /// RFC 8941 §3.3.5, without parameters.
-fn byte_sequence(text: &str) -> Result<Vec<u8>, Malformed> {
+pub fn byte_sequence(text: &str) -> Result<Vec<u8>, Malformed> {
     let inner = text.trim_matches([' ', '\t']).strip_prefix(':').and_then(|rest| rest.strip_suffix(':'));
     let bytes = STANDARD.decode(inner.ok_or(Malformed)?).map_err(|_| Malformed)?;
     if bytes.is_empty() { Err(Malformed) } else { Ok(bytes) }

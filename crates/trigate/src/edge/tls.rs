@@ -37,13 +37,22 @@ pub enum TlsError {
     Server(String),
 }
 
+/// Whose certificates a handshake lets in.
+#[derive(Clone, Debug)]
+pub enum LetIn {
+    /// Whom some host could trust; which host it is, is known with the request, and judged there.
+    Trusted(Arc<Trust>),
+    /// Everybody who holds the key: what the certificate is worth, the request's own rules say. // RFC 8705 §2.2
+    Anybody,
+}
+
 /// Builds a whole new configuration from PEM files. An error leaves the one in force untouched (M13).
-pub fn load(trust: &Arc<Trust>, certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+pub fn load(let_in: LetIn, certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let chain = certificates(certificate)?;
     let key = private_key(key)?;
     let server = |error: rustls::Error| TlsError::Server(error.to_string());
-    let verifier = Verifier { trust: Arc::clone(trust), algorithms: provider.signature_verification_algorithms };
+    let verifier = Verifier { let_in, algorithms: provider.signature_verification_algorithms };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(server)?
@@ -137,10 +146,9 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         .map_err(|error| TlsError::Unreadable(path.display().to_string(), error.to_string()))
 }
 
-/// Lets in whom some host could trust; which host it is, is known with the request, and judged there.
 #[derive(Debug)]
 struct Verifier {
-    trust: Arc<Trust>,
+    let_in: LetIn,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -160,9 +168,10 @@ impl ClientCertVerifier for Verifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        let LetIn::Trusted(trust) = &self.let_in else { return Ok(ClientCertVerified::assertion()) };
         let now = Timestamp::from_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
         let chain: Vec<&[u8]> = std::iter::once(leaf).chain(others).map(AsRef::as_ref).collect();
-        match self.trust.now().accepts_anywhere(&chain, now) {
+        match trust.now().accepts_anywhere(&chain, now) {
             Ok(()) => Ok(ClientCertVerified::assertion()),
             Err(fault) => Err(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(fault))))),
         }

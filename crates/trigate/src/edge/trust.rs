@@ -4,7 +4,7 @@
 //! INVARIANT: a verdict is of one epoch. After any change of authorities or lists the next request judges again, also on
 //! connections that were opened before.
 
-use crate::config::{self, Authorities, Config, Usage};
+use crate::config::{self, Authorities, Config, Mtls, Usage};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use std::{
@@ -17,8 +17,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use trigate_core::{Timestamp, credential::Digest, reason::Reason};
-use trigate_gates::ClientCertificate;
+use trigate_core::{Timestamp, certificate::ClientCertificate, credential::Digest, reason::Reason};
 use trigate_x509::{Certificate, ClientUse, Crl, CrlRule, Fault, MAX_CRL_BYTES, Policy, Verified};
 
 /// Why a set of authorities cannot be made.
@@ -77,12 +76,12 @@ impl Trust {
         self.current.load_full()
     }
 
-    /// Reads the files that the configuration names. Nothing is in force yet.
+    /// Reads the files that this section of the configuration names. Nothing is in force yet.
     ///
     /// # Errors
     /// A file that cannot be read or used: the set in force stays (M13).
-    pub fn prepare(&self, config: &Config) -> Result<TrustSet, TrustError> {
-        let Some(mtls) = &config.file.mtls else { return Ok(TrustSet::default()) };
+    pub fn prepare(&self, config: &Config, mtls: Option<&Mtls>) -> Result<TrustSet, TrustError> {
+        let Some(mtls) = mtls else { return Ok(TrustSet::default()) };
         let mut set = TrustSet {
             proxies: mtls.proxies.iter().filter_map(network).collect(),
             proxy_names: mtls.proxy_names.0.clone(),
@@ -296,6 +295,8 @@ fn told(facts: trigate_x509::Facts, fault: Option<Reason>) -> ClientCertificate 
         subject: facts.subject,
         san_uris: facts.san_uris,
         san_dns: facts.san_dns,
+        san_ips: facts.san_ips,
+        san_emails: facts.san_emails,
         not_before: facts.not_before,
         not_after: facts.not_after,
         fault,
@@ -313,6 +314,8 @@ pub fn unread(der: &[u8], reason: Reason) -> ClientCertificate {
         subject: String::new(),
         san_uris: Vec::new(),
         san_dns: Vec::new(),
+        san_ips: Vec::new(),
+        san_emails: Vec::new(),
         not_before: Timestamp::default(),
         not_after: Timestamp::default(),
         fault: Some(reason),

@@ -3,6 +3,7 @@
 use super::{
     Answer, By, Operator, OperatorError,
     app::{check_name, state_verb},
+    client_certificate,
     key::parse_scopes,
     role::check_role,
     when,
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use trigate_core::{
     Position,
     application::State,
+    certificate::CertificateRule,
     client::{Client, ClientAuthentication, GrantType, Pkce, TokenForm},
     credential::ClientSecret,
     id::{AppId, ClientId},
@@ -59,6 +61,16 @@ pub struct ClientPolicy {
     pub asks_consent: Option<bool>,
     /// RFC 9449 §5.2: no token without a DPoP proof.
     pub dpop_bound_access_tokens: Option<bool>,
+    /// RFC 8705 §2.1.2: of these five exactly one, for `tls_client_auth`.
+    pub tls_client_auth_subject_dn: Option<String>,
+    pub tls_client_auth_san_dns: Option<String>,
+    pub tls_client_auth_san_uri: Option<String>,
+    pub tls_client_auth_san_ip: Option<String>,
+    pub tls_client_auth_san_email: Option<String>,
+    /// PEM, for `self_signed_tls_client_auth`; its key in `jwks` does as well.
+    pub certificate: Option<String>,
+    /// RFC 8705 §3.4. Default: true where a certificate proves the client.
+    pub tls_client_certificate_bound_access_tokens: Option<bool>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -93,6 +105,9 @@ pub struct ClientView {
     pub pkce: Pkce,
     pub asks_consent: bool,
     pub dpop_bound_access_tokens: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateRule>,
+    pub tls_client_certificate_bound_access_tokens: bool,
     pub state: State,
     pub created_at: String,
 }
@@ -120,6 +135,8 @@ impl From<Client> for ClientView {
             pkce: client.pkce,
             asks_consent: client.asks_consent,
             dpop_bound_access_tokens: client.dpop_bound_access_tokens,
+            certificate: client.certificate,
+            tls_client_certificate_bound_access_tokens: client.tls_client_certificate_bound_access_tokens,
             state: client.state,
             created_at: when(client.created_at),
         }
@@ -164,6 +181,8 @@ impl Operator {
             pkce: Pkce::Required,
             asks_consent: true,
             dpop_bound_access_tokens: false,
+            certificate: None,
+            tls_client_certificate_bound_access_tokens: authentication.is_by_certificate(),
             state: State::Enabled,
             created_at: self.now(),
             born: Position::default(),
@@ -173,6 +192,7 @@ impl Operator {
         let secret = takes_secret(client.authentication).then(|| ClientSecret::mint(self.rng()));
         client.secrets = secret.iter().map(ClientSecret::digest).collect();
         check_whole(&client)?;
+        client_certificate::check(&client, self.parts.takes_certificates)?;
         let act = self.act(by, "client.create", client.id.as_str()).client(&client.id).application(&app.id);
         let stored = self.store().create_client(act, client).await?;
         let client = self.everywhere(stored).await?.into();
@@ -198,6 +218,7 @@ impl Operator {
         }
         apply(&mut client, policy)?;
         check_whole(&client)?;
+        client_certificate::check(&client, self.parts.takes_certificates)?;
         let act = self.act(by, "client.change", client.id.as_str()).client(&client.id).application(&client.application);
         let changed = self.store().change_client(act, client).await?;
         Ok(self.everywhere(changed).await?.into())
@@ -206,9 +227,7 @@ impl Operator {
     /// A new secret; the newest old one goes on working beside it until `retire_secret`, unless it is `drop_old`.
     pub async fn rotate_secret(&self, by: &By, client: &str, drop_old: bool) -> Answer<ClientMade> {
         let mut client = self.load_client(client).await?;
-        if client.authentication == ClientAuthentication::None
-            || client.authentication == ClientAuthentication::PrivateKeyJwt
-        {
+        if !takes_secret(client.authentication) {
             return Err(OperatorError::invalid(
                 format!("`{}` authenticates by {} and has no secret", client.id, client.authentication.as_str()),
                 "change its `authentication` to client_secret_basic or client_secret_post when it is created",
@@ -281,6 +300,8 @@ fn default_grants(authentication: ClientAuthentication, policy: &ClientPolicy) -
 }
 
 fn apply(client: &mut Client, policy: ClientPolicy) -> Answer<()> {
+    client.authentication = policy.authentication.unwrap_or(client.authentication);
+    client_certificate::apply(client, &policy)?;
     if let Some(name) = policy.name {
         client.name = check_name("client", &name)?;
     }
@@ -309,7 +330,6 @@ fn apply(client: &mut Client, policy: ClientPolicy) -> Answer<()> {
     if let Some(life_s) = policy.refresh_token_life_s {
         client.refresh_token_life_s = (life_s > 0).then_some(life_s);
     }
-    client.authentication = policy.authentication.unwrap_or(client.authentication);
     client.grants = policy.grants.unwrap_or_else(|| std::mem::take(&mut client.grants));
     client.token_form = policy.token_form.unwrap_or(client.token_form);
     client.access_token_life_s = policy.access_token_life_s.unwrap_or(client.access_token_life_s);
@@ -318,6 +338,8 @@ fn apply(client: &mut Client, policy: ClientPolicy) -> Answer<()> {
     client.pkce = policy.pkce.unwrap_or(client.pkce);
     client.asks_consent = policy.asks_consent.unwrap_or(client.asks_consent);
     client.dpop_bound_access_tokens = policy.dpop_bound_access_tokens.unwrap_or(client.dpop_bound_access_tokens);
+    client.tls_client_certificate_bound_access_tokens =
+        policy.tls_client_certificate_bound_access_tokens.unwrap_or(client.tls_client_certificate_bound_access_tokens);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod barrier;
 pub mod cert;
 pub mod client;
+mod client_certificate;
 mod error;
 pub mod explain;
 pub mod folder;
@@ -55,6 +56,8 @@ pub struct OperatorParts {
     pub plans: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// URLs of the other issuers that the configuration in force trusts.
     pub trusted_issuers: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Client certificates reach the issuer.
+    pub takes_certificates: bool,
     /// Every key that ever signed checkpoints of the audit segments.
     pub checkpoint_keys: Vec<VerifyingKey>,
     /// Absent where no issuer runs.

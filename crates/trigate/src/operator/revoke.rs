@@ -251,6 +251,12 @@ impl Operator {
             return Err(OperatorError::invalid(format!("`{what}` is no serial"), "write it in hexadecimal: 0a:1b:2c"));
         }
         if let Some(issuer) = issuer {
+            let issuer = trigate_x509::distinguished_name(&issuer).ok_or_else(|| {
+                OperatorError::invalid(
+                    format!("`{}` is no name of an authority", issuer.escape_default()),
+                    "openssl x509 -in cert.pem -noout -issuer -nameopt RFC2253",
+                )
+            })?;
             return Ok(Target::CertificateSerial { issuer, serial });
         }
         let known = self.store().list_certificates().await?;
@@ -259,7 +265,7 @@ impl Operator {
             None => Err(OperatorError::missing(
                 "certificate",
                 what,
-                "it was not issued here: name its authority with --issuer \"CN=Acme CA, O=Acme\"",
+                "it was not issued here: name its authority with --issuer \"CN=Acme CA,O=Acme\"",
             )),
         }
     }

@@ -65,6 +65,7 @@ async fn desk(seed: u64) -> Desk {
         default_audience: GATE.into(),
         plans: Arc::new(|| vec!["free".into(), "pro".into()]),
         trusted_issuers: Arc::new(|| vec!["https://idp.example".into()]),
+        takes_certificates: true,
         checkpoint_keys: Vec::new(),
         rotation: None,
         explainer: None,
@@ -186,6 +187,44 @@ async fn clients_that_cannot_be_safe_are_not_made() {
     ] {
         assert_eq!(make(policy).await.err().map(|error| error.status()), Some(400), "{what}");
     }
+    let tls = |authentication, set: fn(&mut ClientPolicy)| {
+        let mut policy = ClientPolicy { authentication: Some(authentication), ..Default::default() };
+        set(&mut policy);
+        policy
+    };
+    use ClientAuthentication::{ClientSecretPost, SelfSignedTlsClientAuth, TlsClientAuth};
+    // RFC 8705 §2.1.2
+    for (what, policy) in [
+        ("no name", tls(TlsClientAuth, |_| {})),
+        (
+            "two names",
+            tls(TlsClientAuth, |policy| {
+                policy.tls_client_auth_san_dns = Some("a.test".into());
+                policy.tls_client_auth_san_uri = Some("spiffe://a.test/a".into());
+            }),
+        ),
+        ("a wildcard", tls(TlsClientAuth, |policy| policy.tls_client_auth_san_dns = Some("*.a.test".into()))),
+        ("no DN", tls(TlsClientAuth, |policy| policy.tls_client_auth_subject_dn = Some("billing".into()))),
+        ("no address", tls(TlsClientAuth, |policy| policy.tls_client_auth_san_ip = Some("a".into()))),
+        ("no e-mail", tls(TlsClientAuth, |policy| policy.tls_client_auth_san_email = Some("a".into()))),
+        ("a name for a secret", tls(ClientSecretPost, |policy| policy.tls_client_auth_san_dns = Some("a.test".into()))),
+        ("nothing registered", tls(SelfSignedTlsClientAuth, |_| {})),
+        (
+            "a name for what is registered",
+            tls(SelfSignedTlsClientAuth, |policy| {
+                policy.tls_client_auth_san_dns = Some("a.test".into());
+            }),
+        ),
+        ("no certificate", tls(SelfSignedTlsClientAuth, |policy| policy.certificate = Some("x".into()))),
+        ("a certificate for a name", tls(TlsClientAuth, |policy| policy.certificate = Some("x".into()))),
+    ] {
+        assert_eq!(make(policy).await.err().map(|error| error.status()), Some(400), "{what}");
+    }
+    let named = |policy: &mut ClientPolicy| policy.tls_client_auth_subject_dn = Some("cn=a, o=b".into());
+    let made = make(tls(TlsClientAuth, named)).await.unwrap();
+    assert!(made.client.tls_client_certificate_bound_access_tokens && made.client_secret.is_none());
+    let kept = serde_json::to_value(&made.client).unwrap();
+    assert_eq!(kept["certificate"], serde_json::json!({ "name": { "subject_dn": "CN=a,O=b" } }));
     // RFC 7517 §5: a private key must not be registered.
     let private = serde_json::json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A" }] });
     let policy = ClientPolicy {

@@ -3,7 +3,8 @@
 //! SECURITY: headers are read from proxies alone, and a proxy's own certificate never stands for its client (M10).
 
 use crate::edge::{
-    Connection, client_cert,
+    Connection,
+    client_cert::{self, Malformed},
     trust::{Presented, Trust, TrustSet, unread},
 };
 use http::HeaderMap;
@@ -60,19 +61,42 @@ impl ClientCertificates {
         if !headers.contains_key(client_cert::CLIENT_CERT) && !headers.contains_key(client_cert::CLIENT_CERT_CHAIN) {
             return None;
         }
-        let id = digest(headers);
+        // `read` has one, since one of the headers is there.
+        let read = || client_cert::read(headers)?.ok_or(Malformed);
+        Some(self.judged(digest(headers), read, trust, host, now))
+    }
+
+    /// What a proxy told in words of its own, on a listener for proxies alone; `key` is the text and its form.
+    pub fn told_as(
+        &self,
+        key: &[u8],
+        read: impl FnOnce() -> Result<Presented, Malformed>,
+        host: &str,
+        now: Timestamp,
+    ) -> Shown {
+        self.judged(Digest::of_bytes(key), read, &self.trust.now(), host, now)
+    }
+
+    fn judged(
+        &self,
+        id: Digest,
+        read: impl FnOnce() -> Result<Presented, Malformed>,
+        trust: &TrustSet,
+        host: &str,
+        now: Timestamp,
+    ) -> Shown {
         let known = self.told.borrow().get(&id).cloned();
         let presented = match known {
             Some(presented) => presented,
-            None => match client_cert::read(headers) {
-                Ok(presented) => self.keep(id, presented?),
-                Err(client_cert::Malformed) => {
+            None => match read() {
+                Ok(presented) => self.keep(id, presented),
+                Err(Malformed) => {
                     let certificate = Arc::new(unread(id.bytes(), Reason::CertificateInvalid));
-                    return Some(Shown { certificate, told: None });
+                    return Shown { certificate, told: None };
                 }
             },
         };
-        Some(Shown { certificate: presented.at(trust, host, now), told: Some(presented) })
+        Shown { certificate: presented.at(trust, host, now), told: Some(presented) }
     }
 
     fn keep(&self, id: Digest, presented: Presented) -> Rc<Presented> {

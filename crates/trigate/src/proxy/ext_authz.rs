@@ -9,7 +9,7 @@ use self::messages::{
 };
 use super::{
     RoadConfig,
-    forward_auth::{ForwardAuth, Pass, Told, Verdict, bare, from_envoy},
+    forward_auth::{ForwardAuth, Original, Pass, Told, Untold, Verdict, Wording, bare, from_envoy, hears_envoy},
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
@@ -50,7 +50,7 @@ pub async fn check(
             return failed(code);
         }
     };
-    let verdict = forward_auth.ask(config, original(request), proxy).await;
+    let verdict = forward_auth.ask(config, original(request, hears_envoy(config)), proxy).await;
     let answer = match verdict {
         Verdict::Pass(pass) => allowed(pass),
         Verdict::Refuse { status, headers, body } => denied(status, &headers, &body),
@@ -81,18 +81,21 @@ fn decode(whole: &[u8]) -> Result<CheckRequest, Failed> {
     CheckRequest::decode(message).map_err(|_| malformed)
 }
 
-fn original(request: CheckRequest) -> Result<super::forward_auth::Original, super::forward_auth::Untold> {
+/// `certified`: Envoy's word about the client's certificate counts.
+fn original(request: CheckRequest, certified: bool) -> Result<Original, Untold> {
     let attributes = request.attributes.unwrap_or_default();
-    let address = attributes.source.and_then(|source| source.address).and_then(|address| address.socket_address);
+    let source = attributes.source.unwrap_or_default();
+    let certificate = Wording::of_envoy(source.certificate).filter(|_| certified);
+    let address = source.address.and_then(|address| address.socket_address);
     let http = attributes.request.and_then(|request| request.http).unwrap_or_default();
     let (method, path, host) = (http.method.clone(), http.path.clone(), http.host.clone());
     let peer = address.map(|address| address.address).unwrap_or_default();
     let headers = headers(http)?;
-    from_envoy(&method, &path, &host, headers, &peer)
+    Ok(Original { certificate, ..from_envoy(&method, &path, &host, headers, &peer)? })
 }
 
 /// The raw list where Envoy sends it (`encode_raw_headers`): in the map, lines of one name are one line.
-fn headers(http: HttpRequest) -> Result<HeaderMap, super::forward_auth::Untold> {
+fn headers(http: HttpRequest) -> Result<HeaderMap, Untold> {
     let raw = http.header_map.map(|map| map.headers).unwrap_or_default();
     let raw = raw.into_iter().map(|line| {
         let value = if line.raw_value.is_empty() { line.value.into_bytes() } else { line.raw_value };
@@ -103,7 +106,7 @@ fn headers(http: HttpRequest) -> Result<HeaderMap, super::forward_auth::Untold> 
     for (name, value) in raw.chain(map).filter(|(name, _)| !name.starts_with(':')) {
         // SECURITY: what cannot be a header here may be a credential there.
         let pair = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-        let (name, value) = pair.ok_or(super::forward_auth::Untold {
+        let (name, value) = pair.ok_or(Untold {
             status: StatusCode::BAD_REQUEST,
             code: "http.header",
             detail: "a header of the original request is none",

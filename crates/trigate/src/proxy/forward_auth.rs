@@ -3,9 +3,11 @@
 //!
 //! Trusts the configured proxies' word about a request, and reads nothing from anybody else (G10). Never carries one.
 
+mod certificate;
 mod original;
 
-use super::{RoadConfig, RoadParts, ext_authz};
+use super::{ClientCertificates, RoadConfig, RoadParts, ext_authz};
+use crate::config::CertificateTeller;
 use crate::edge::{Connection, Handler, Recorder};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -23,12 +25,14 @@ use std::{
 use trigate_core::{audit::Outcome, port::Monotonic, reason::Reason};
 use trigate_gates::{Permit, Refusal, RouteKind, fold_address};
 
+pub(super) use certificate::Wording;
 pub(super) use original::{Original, Untold, from_envoy};
 
 /// The listener of the proxies, on one core.
 pub struct ForwardAuth {
     parts: RoadParts,
     recorder: Rc<Recorder>,
+    certificates: ClientCertificates,
 }
 
 /// Who asks in which words; the proxy's configuration chooses by the path, a client of the proxy never does.
@@ -43,6 +47,17 @@ enum Door<'a> {
 }
 
 impl<'a> Door<'a> {
+    /// SECURITY: whose word about certificates is taken; from the others, a header is the client's own (M10).
+    fn teller(self, config: &RoadConfig) -> Option<CertificateTeller> {
+        let teller = match self {
+            Self::Nginx => CertificateTeller::Nginx,
+            Self::Caddy => CertificateTeller::Caddy,
+            Self::EnvoyHttp(_) | Self::EnvoyGrpc => CertificateTeller::Envoy,
+            Self::Traefik => return None,
+        };
+        config.certificates_from.contains(&teller).then_some(teller)
+    }
+
     /// The query is not read: Caddy leaves the original's on.
     fn of(target: &'a str) -> Option<Self> {
         match target.split('?').next().unwrap_or_default() {
@@ -57,7 +72,8 @@ impl<'a> Door<'a> {
 
 impl ForwardAuth {
     pub fn new(parts: RoadParts, recorder: Rc<Recorder>) -> Rc<Self> {
-        Rc::new(Self { parts, recorder })
+        let certificates = ClientCertificates::new(Arc::clone(&parts.trust));
+        Rc::new(Self { parts, recorder, certificates })
     }
 }
 
@@ -71,17 +87,24 @@ impl Handler for ForwardAuth {
             self.recorder.refused(peer, "forward_auth.peer", "this address is none of `forward_auth.proxies`");
             return bare(StatusCode::FORBIDDEN);
         }
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-        match Door::of(&target) {
-            None => bare(StatusCode::NOT_FOUND),
-            Some(Door::EnvoyGrpc) => ext_authz::check(&self, &config, &head, body, peer).await,
-            Some(Door::Nginx) => nginx(self.ask(&config, original::from_nginx(head), peer).await),
-            Some(Door::Caddy) => caddy(self.ask(&config, original::from_forwarded(head), peer).await),
-            Some(Door::Traefik) => plain(self.ask(&config, original::from_forwarded(head), peer).await),
-            Some(Door::EnvoyHttp(rest)) => {
-                envoy_http(self.ask(&config, original::from_envoy_http(rest, head), peer).await)
-            }
+        let Some(door) = Door::of(&target) else { return bare(StatusCode::NOT_FOUND) };
+        if door == Door::EnvoyGrpc {
+            return ext_authz::check(&self, &config, &head, body, peer).await;
+        }
+        let certificate = door.teller(&config).and_then(|teller| certificate::take(&mut head.headers, teller));
+        let told = match door {
+            Door::Nginx => original::from_nginx(head),
+            Door::EnvoyHttp(rest) => original::from_envoy_http(rest, head),
+            Door::Caddy | Door::Traefik | Door::EnvoyGrpc => original::from_forwarded(head),
+        };
+        let verdict = self.ask(&config, told.map(|told| Original { certificate, ..told }), peer).await;
+        match door {
+            Door::Nginx => nginx(verdict),
+            Door::Caddy => caddy(verdict),
+            Door::EnvoyHttp(_) => envoy_http(verdict),
+            Door::Traefik | Door::EnvoyGrpc => plain(verdict),
         }
     }
 }
@@ -108,6 +131,11 @@ pub(super) struct Pass {
     pub target: String,
 }
 
+/// Does Envoy's word about certificates count?
+pub(super) fn hears_envoy(config: &RoadConfig) -> bool {
+    Door::EnvoyGrpc.teller(config).is_some()
+}
+
 impl ForwardAuth {
     pub(super) fn malformed(&self, peer: IpAddr, code: &'static str, detail: &'static str) {
         self.recorder.refused(peer, code, detail);
@@ -128,6 +156,10 @@ impl ForwardAuth {
 
     async fn judge(&self, config: &Arc<RoadConfig>, original: &Original) -> Verdict {
         let started = self.parts.clock.monotonic();
+        let shown = original
+            .certificate
+            .as_ref()
+            .map(|told| self.certificates.told_as(&told.key(), || told.read(), &original.host, self.parts.clock.now()));
         let request = trigate_gates::Request {
             tenant: &config.rules.tenant,
             method: &original.method,
@@ -138,7 +170,7 @@ impl ForwardAuth {
             query: original.query.as_deref(),
             headers: &original.headers,
             peer: original.peer,
-            certificate: None,
+            certificate: shown.as_ref().map(|shown| shown.certificate.as_ref()),
         };
         let verdict = match self.parts.gates.admit(&config.rules, request).await {
             Ok(permit) => self.pass(original, &permit),

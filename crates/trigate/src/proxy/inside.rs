@@ -1,7 +1,10 @@
 //! How are the desk and the issuer reached? Their routers run on the desk's runtime; what needs a caller passes the same
 //! gates as every API, and gets a plain `Caller` instead of a credential.
 
-use super::road::gates_request;
+use super::{
+    certificate::{ClientCertificates, Shown},
+    road::gates_request,
+};
 use crate::{
     edge::{Connection, Handler, Recorder, head},
     gate_api::GateCaller,
@@ -14,7 +17,7 @@ use hyper::body::Incoming;
 use std::{rc::Rc, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tower::ServiceExt as _;
-use trigate_core::audit::Outcome;
+use trigate_core::{audit::Outcome, port::Clock};
 use trigate_gates::{Gates, Refusal, RouteKind, Rules};
 
 /// Which paths of a listener need a caller.
@@ -49,6 +52,9 @@ pub struct Inside {
     pub rules: Arc<ArcSwap<Rules>>,
     pub guarded: Guarded,
     pub side: Option<SideDoor>,
+    /// Where client certificates are taken.
+    pub certificates: Option<ClientCertificates>,
+    pub clock: Arc<dyn Clock>,
     /// For requests that the gates let in: with a `Caller` among the extensions.
     pub closed: Router,
     /// For the rest: with a `Peer`.
@@ -74,11 +80,12 @@ impl Handler for Inside {
             }
         };
         let (gates, rules) = self.judges(head.uri.path());
+        let shown = self.shown(&head.headers, &host, &connection);
         let mut extra = http::HeaderMap::new();
         let (mut caller, mut gate) = (None, None);
         let guarded = self.guarded.guards(head.uri.path());
         if guarded {
-            match gates.admit(&rules, gates_request(&rules, &head, (&host, port), &connection, None)).await {
+            match gates.admit(&rules, gates_request(&rules, &head, (&host, port), &connection, shown.as_ref())).await {
                 Ok(permit) => {
                     self.metrics.passage(&permit.route().name, Outcome::Allowed, None);
                     extra = permit.limit_headers();
@@ -96,6 +103,12 @@ impl Handler for Inside {
         }
         if let Some(gate) = gate {
             request.extensions_mut().insert(gate);
+        }
+        if let Some(shown) = shown {
+            // SECURITY: the desk's own word, which holds when a revocation is answered.
+            let revoked = self.gates.known().check_certificate(&shown.certificate).is_err();
+            let certificate = shown.certificate;
+            request.extensions_mut().insert(trigate_issuer::PresentedCertificate { certificate, revoked });
         }
         let router = if guarded { self.closed.clone() } else { self.open.clone() };
         // A task of its own: a client that goes away does not stop a change half-way.
@@ -122,6 +135,10 @@ impl Inside {
             Some(side) if path.starts_with(side.prefix) => (&side.gates, side.rules.load_full()),
             _ => (&self.gates, self.rules.load_full()),
         }
+    }
+
+    fn shown(&self, headers: &http::HeaderMap, host: &str, connection: &Connection) -> Option<Shown> {
+        self.certificates.as_ref()?.of(headers, host, connection, self.gates.known(), self.clock.now())
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Body> {

@@ -19,6 +19,7 @@ mod upstream;
 mod watch;
 
 pub use body::{Answer, PaceRule};
+pub use certificate::ClientCertificates;
 pub use explain::explain;
 pub use forward_auth::ForwardAuth;
 pub use inside::{Guarded, Inside, SideDoor};

@@ -30,6 +30,8 @@ pub struct RoadConfig {
     pub pace: PaceRule,
     /// The proxies that may ask for a verdict.
     pub asked_by: Vec<ipnet::IpNet>,
+    /// Which of them tell clients' certificates.
+    pub certificates_from: Vec<crate::config::CertificateTeller>,
 }
 
 /// What the road asks of the issuer; both answers are in memory.

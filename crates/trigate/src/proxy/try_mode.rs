@@ -115,6 +115,7 @@ pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
         upstreams: HashMap::from([(UPSTREAM.to_owned(), Arc::new(upstream))]),
         pace: pace(&limits),
         asked_by: Vec::new(),
+        certificates_from: Vec::new(),
     };
     let parts = RoadParts {
         gates: Arc::new(gates),

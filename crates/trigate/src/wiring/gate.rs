@@ -105,7 +105,10 @@ impl RunningGate {
             Arc::clone(&machine.clock),
             stop.clone(),
         ));
-        tokio::spawn(tasks::fetch_lists(super::list_fetcher(&config, &reload, &metrics)?, stop.clone()));
+        tokio::spawn(tasks::fetch_lists(
+            super::list_fetcher(config.file.mtls.as_ref(), &reload.trust, &reload, &metrics)?,
+            stop.clone(),
+        ));
         tokio::spawn(reload::watch_files(Arc::clone(&reload), Arc::clone(&metrics), stop.clone()));
         let health = Health {
             remote: Arc::clone(&remote),
@@ -168,7 +171,7 @@ fn first_rules(
     let own = format!("http://localhost:{}", sockets.gate.address.port());
     let gate = config.file.server.url.clone().unwrap_or(own);
     let mtls = sockets.mtls.as_ref().and_then(|listening| config::beside(&gate, listening.address.port()));
-    let urls = Urls { gate, issuer, desk: desk.to_owned(), mtls };
+    let urls = Urls { gate, issuer, desk: desk.to_owned(), mtls, issuer_mtls: None };
     let config = told(config, &audiences, &plans);
     let again: reload::Loader = Box::new(move |path| {
         let config = config::load_gate(path).map_err(|error| error.to_string())?;
@@ -321,12 +324,14 @@ struct Probes {
 impl Probes {
     async fn serve(self, stop: tasks::Stop) {
         let Recording { audit, clock, node, metrics } = self.recorder;
-        let recorder = Rc::new(Recorder::new(audit, clock, &node, "health", Arc::clone(&metrics)));
+        let recorder = Rc::new(Recorder::new(audit, Arc::clone(&clock), &node, "health", Arc::clone(&metrics)));
         let handler = Rc::new(Inside {
             gates: self.gates,
             rules: self.rules,
             guarded: Guarded::Only(&[]),
             side: None,
+            certificates: None,
+            clock,
             closed: Router::new(),
             open: self.router,
             desk: self.desk,

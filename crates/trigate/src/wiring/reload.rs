@@ -40,6 +40,10 @@ pub(super) struct Reload {
     /// Of the gate's own listener, where it has certificates.
     pub(super) gate_tls: Option<tls::Current>,
     pub(super) trust: Arc<Trust>,
+    /// Of the issuer's listener for client certificates.
+    pub(super) issuer_tls: Option<tls::Current>,
+    /// Whose certificates prove clients.
+    pub(super) issuer_trust: Arc<Trust>,
 }
 
 /// How the file is read again.
@@ -52,12 +56,14 @@ impl Reload {
         load_issuers(&issuers, &road.rules, &signals.keys).map_err(StartError)?;
         let desk = config::desk_rules(&config, &urls, 1).map_err(StartError)?;
         let issuer = config::issuer_rules(&config, &urls, 1).map_err(StartError)?;
-        let trust = Arc::new(Trust::default());
-        trust.put(trust.prepare(&config).map_err(StartError::of)?);
+        let (trust, issuer_trust) = (Arc::new(Trust::default()), Arc::new(Trust::default()));
+        trust.put(trust.prepare(&config, config.file.mtls.as_ref()).map_err(StartError::of)?);
+        issuer_trust.put(issuer_trust.prepare(&config, config.file.issuer.mtls.as_ref()).map_err(StartError::of)?);
         let gates = config::gate_rules(&config, 1).map_err(StartError)?;
         let shared = |tls| Arc::new(ArcSwap::from_pointee(tls));
         let tls = load_tls(&config, &trust).map_err(StartError)?.map(shared);
         let gate_tls = load_gate_tls(&config).map_err(StartError)?.map(shared);
+        let issuer_tls = load_issuer_tls(&config).map_err(StartError)?.map(shared);
         Ok(Self {
             loader,
             config: Mutex::new(config),
@@ -72,6 +78,8 @@ impl Reload {
             tls,
             gate_tls,
             trust,
+            issuer_tls,
+            issuer_trust,
         })
     }
 
@@ -104,11 +112,12 @@ impl Reload {
     pub(super) fn certificate_files(&self) -> Vec<PathBuf> {
         let current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let file = &current.file;
-        let mtls = file.mtls.iter().flat_map(|mtls| [&mtls.certificate, &mtls.key]);
+        let mtls = file.mtls.iter().chain(&file.issuer.mtls).flat_map(|mtls| [&mtls.certificate, &mtls.key]);
         let own = file.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]);
         let upstreams = file.upstreams.values().flat_map(|it| [&it.0.ca, &it.0.certificate, &it.0.key]).flatten();
         let named = mtls.chain(own).chain(upstreams).chain(issuer_files(file)).map(|path| current.resolve(path));
-        named.chain(self.trust.now().files().iter().cloned()).collect()
+        let (trust, issuer) = (self.trust.now(), self.issuer_trust.now());
+        named.chain(trust.files().iter().chain(issuer.files()).cloned()).collect()
     }
 
     /// INVARIANT: everything is made before anything is swapped; an error leaves all as it was.
@@ -118,7 +127,10 @@ impl Reload {
         let desk = config::desk_rules(&config, &self.urls, epoch)?;
         let issuer = config::issuer_rules(&config, &self.urls, epoch)?;
         let tls = load_tls(&config, &self.trust)?;
-        let trust = self.trust.prepare(&config).map_err(|error| error.to_string())?;
+        let trust = self.trust.prepare(&config, config.file.mtls.as_ref()).map_err(|error| error.to_string())?;
+        let issuer_tls = load_issuer_tls(&config)?;
+        let issuer_trust = self.issuer_trust.prepare(&config, config.file.issuer.mtls.as_ref());
+        let issuer_trust = issuer_trust.map_err(|error| error.to_string())?;
         let gates = config::gate_rules(&config, epoch)?;
         let gate_tls = load_gate_tls(&config)?;
         if gate_tls.is_some() != self.gate_tls.is_some() {
@@ -127,8 +139,8 @@ impl Reload {
         let signals = signals::Settings::of(&config)?;
         check_files(&road.rules, &signals.keys)?;
         let (old, new) = (&current.file.server, &config.file.server);
-        if (old.gate, old.issuer, old.desk, old.mtls, &old.store)
-            != (new.gate, new.issuer, new.desk, new.mtls, &new.store)
+        if (old.gate, old.issuer, old.desk, old.mtls, old.issuer_mtls, &old.store)
+            != (new.gate, new.issuer, new.desk, new.mtls, new.issuer_mtls, &new.store)
         {
             tracing::warn!("listeners and store are as they were: changing them needs a restart");
         }
@@ -144,7 +156,11 @@ impl Reload {
         if let (Some(current), Some(new)) = (&self.gate_tls, gate_tls) {
             current.store(Arc::new(new));
         }
+        if let (Some(current), Some(new)) = (&self.issuer_tls, issuer_tls) {
+            current.store(Arc::new(new));
+        }
         self.trust.put(trust);
+        self.issuer_trust.put(issuer_trust);
         self.epoch.store(epoch, Ordering::Relaxed);
         *current = config;
         Ok(())
@@ -153,7 +169,10 @@ impl Reload {
     /// Client authorities and revocation lists made anew, with what was fetched; the rest stays.
     pub(super) fn renew_trust(&self) -> Result<(), String> {
         let current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        self.trust.put(self.trust.prepare(&current).map_err(|error| error.to_string())?);
+        let gate = self.trust.prepare(&current, current.file.mtls.as_ref()).map_err(|error| error.to_string())?;
+        let issuer = self.issuer_trust.prepare(&current, current.file.issuer.mtls.as_ref());
+        self.issuer_trust.put(issuer.map_err(|error| error.to_string())?);
+        self.trust.put(gate);
         Ok(())
     }
 }
@@ -203,11 +222,13 @@ fn road_config(
         carry_over(old, &mut upstream);
         Ok((name.clone(), Arc::new(upstream)))
     });
+    let asking = config.file.forward_auth.as_ref();
     Ok(RoadConfig {
         rules: Arc::new(rules),
         upstreams: upstreams.collect::<Result<HashMap<_, _>, String>>()?,
         pace: pace(&config.file.limits),
-        asked_by: config.file.forward_auth.as_ref().map(config::ForwardAuth::networks).unwrap_or_default(),
+        asked_by: asking.map(config::ForwardAuth::networks).unwrap_or_default(),
+        certificates_from: asking.map(|it| it.client_certificates.clone()).unwrap_or_default(),
     })
 }
 
@@ -321,7 +342,17 @@ pub(crate) fn load_issuers(
 fn load_tls(config: &Config, trust: &Arc<Trust>) -> Result<Option<rustls::ServerConfig>, String> {
     let Some(mtls) = config.file.mtls.as_ref().filter(|_| config.file.server.mtls.is_some()) else { return Ok(None) };
     let path = |name: &String| config.resolve(name);
-    tls::load(trust, &path(&mtls.certificate), &path(&mtls.key)).map(Some).map_err(|error| error.to_string())
+    let let_in = tls::LetIn::Trusted(Arc::clone(trust));
+    tls::load(let_in, &path(&mtls.certificate), &path(&mtls.key)).map(Some).map_err(|error| error.to_string())
+}
+
+/// Anybody's certificate comes in: what it proves is the token endpoint's question. // RFC 8705 §2.2
+fn load_issuer_tls(config: &Config) -> Result<Option<rustls::ServerConfig>, String> {
+    let listens = config.file.server.issuer_mtls.is_some();
+    let Some(mtls) = config.file.issuer.mtls.as_ref().filter(|_| listens) else { return Ok(None) };
+    let path = |name: &String| config.resolve(name);
+    let loaded = tls::load(tls::LetIn::Anybody, &path(&mtls.certificate), &path(&mtls.key));
+    loaded.map(Some).map_err(|error| error.to_string())
 }
 
 fn load_gate_tls(config: &Config) -> Result<Option<rustls::ServerConfig>, String> {

@@ -4,11 +4,11 @@ use super::{StartError, reload::Reload};
 use crate::{
     admin_api,
     config::{Config, Urls},
-    edge::{self, Bounds, Core, Mode, Recorder, listen, tls},
+    edge::{self, Bounds, Core, Mode, Recorder, listen, tls, trust::Trust},
     gate_api::{self, GateDoor},
     metrics::Metrics,
     operator::Operator,
-    proxy::{ForwardAuth, Guarded, Inside, Pool, Road, RoadParts, SideDoor, Watch},
+    proxy::{ClientCertificates, ForwardAuth, Guarded, Inside, Pool, Road, RoadParts, SideDoor, Watch},
     tasks,
 };
 use arc_swap::ArcSwap;
@@ -32,6 +32,8 @@ pub(super) struct InsideParts {
     pub(super) gate_door: Arc<GateDoor>,
     pub(super) gate_gates: Arc<Gates>,
     pub(super) gate_rules: Arc<ArcSwap<trigate_gates::Rules>>,
+    /// Whose certificates prove clients of the issuer.
+    pub(super) issuer_trust: Arc<Trust>,
     pub(super) health: Router,
     pub(super) desk: Handle,
 }
@@ -42,6 +44,7 @@ pub(super) struct Sockets {
     pub(super) issuer: listen::Listening,
     pub(super) desk: listen::Listening,
     pub(super) mtls: Option<listen::Listening>,
+    pub(super) issuer_mtls: Option<listen::Listening>,
     pub(super) forward_auth: Option<listen::Listening>,
     pub(super) cores: usize,
 }
@@ -49,6 +52,7 @@ pub(super) struct Sockets {
 pub(super) struct Threads {
     pub(super) handles: Vec<JoinHandle<()>>,
     pub(super) mtls: Option<SocketAddr>,
+    pub(super) issuer_mtls: Option<SocketAddr>,
     pub(super) forward_auth: Option<SocketAddr>,
 }
 
@@ -65,6 +69,7 @@ impl Sockets {
             issuer: bind("issuer", server.issuer, 1)?,
             desk: bind("desk", server.desk, 1)?,
             mtls: server.mtls.map(|address| bind("mtls", address, cores)).transpose()?,
+            issuer_mtls: server.issuer_mtls.map(|address| bind("issuer_mtls", address, 1)).transpose()?,
             forward_auth: config
                 .file
                 .forward_auth
@@ -80,6 +85,7 @@ impl Sockets {
         let mut config = config.clone();
         config.file.server.desk = health;
         config.file.server.issuer = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.file.server.issuer_mtls = None;
         Self::bind(&config)
     }
 
@@ -94,10 +100,13 @@ impl Sockets {
         let scheme = if config.file.tls.is_empty() { "http" } else { "https" };
         let gate = || format!("{scheme}://localhost:{}", self.gate.address.port());
         let gate = config.file.server.url.clone().unwrap_or_else(gate);
+        let issuer = own(&config.file.issuer.url, self.issuer.address);
+        let beside_issuer = || crate::config::beside(&issuer, self.issuer_mtls.as_ref()?.address.port());
         Urls {
+            issuer_mtls: config.file.issuer.mtls_url.clone().or_else(beside_issuer),
             mtls: self.mtls.as_ref().and_then(|listening| crate::config::beside(&gate, listening.address.port())),
             gate,
-            issuer: own(&config.file.issuer.url, self.issuer.address),
+            issuer,
             desk: own(&config.file.desk.url, self.desk.address),
         }
     }
@@ -111,8 +120,11 @@ impl Sockets {
         stop: &tasks::Stop,
     ) -> Result<Threads, StartError> {
         let mtls = self.mtls.as_ref().map(|listening| listening.address);
+        let issuer_mtls = self.issuer_mtls.as_ref().map(|listening| listening.address);
         let forward_auth = self.forward_auth.as_ref().map(|listening| listening.address);
         let (issuer, desk) = (self.issuer, self.desk);
+        let secure = self.issuer_mtls.map(|it| it.sockets).unwrap_or_default().into_iter().next();
+        let secure = secure.zip(reload.issuer_tls.clone());
         let ports = Ports { gate: self.gate, mtls: self.mtls, forward_auth: self.forward_auth, cores: self.cores };
         let mut handles = ports.serve(config, reload, &road, stop)?;
         let recorder = Recorders {
@@ -121,12 +133,12 @@ impl Sockets {
             node: config.file.server.node().to_owned(),
             metrics: road.metrics,
         };
-        let (issuer, desk) = (issuer.sockets, desk.sockets);
+        let sockets = InsideSockets { issuer: issuer.sockets, desk: desk.sockets, secure };
         let (bounds, stop) = (Bounds::of(&config.file.limits, 1), stop.clone());
         let thread = std::thread::Builder::new().name("desk-io".into());
-        let handle = thread.spawn(move || on_core(serve_inside(inside, issuer, desk, recorder, bounds, stop)));
+        let handle = thread.spawn(move || on_core(serve_inside(inside, sockets, recorder, bounds, stop)));
         handles.push(handle.map_err(StartError::of)?);
-        Ok(Threads { handles, mtls, forward_auth })
+        Ok(Threads { handles, mtls, issuer_mtls, forward_auth })
     }
 }
 
@@ -241,22 +253,32 @@ pub async fn serve_road(parts: RoadParts, listeners: Listeners, bounds: Arc<Boun
     watching.abort();
 }
 
-async fn serve_inside(
-    parts: InsideParts,
+struct InsideSockets {
     issuer: Vec<std::net::TcpListener>,
     desk: Vec<std::net::TcpListener>,
+    /// The issuer's for client certificates.
+    secure: Option<(std::net::TcpListener, tls::Current)>,
+}
+
+async fn serve_inside(
+    parts: InsideParts,
+    sockets: InsideSockets,
     recorders: Recorders,
     bounds: Arc<Bounds>,
     stop: tasks::Stop,
 ) {
-    let userinfo = Doors {
+    let of_issuer = |open| Doors {
         guarded: Guarded::Only(&["/oauth/userinfo"]),
         side: None,
+        certificates: Some(ClientCertificates::new(Arc::clone(&parts.issuer_trust))),
         closed: userinfo(&parts.issuer),
-        open: trigate_issuer::router(Arc::clone(&parts.issuer))
-            .merge(crate::signals::router(Arc::clone(&parts.receiver))),
+        open,
     };
-    let issuer_side = inside(&parts, &parts.issuer_rules, userinfo, recorders.of("issuer"), &recorders);
+    let all =
+        trigate_issuer::router(Arc::clone(&parts.issuer)).merge(crate::signals::router(Arc::clone(&parts.receiver)));
+    let issuer_side = inside(&parts, &parts.issuer_rules, of_issuer(all), recorders.of("issuer"), &recorders);
+    let clients = trigate_issuer::client_router(Arc::clone(&parts.issuer));
+    let clients_side = inside(&parts, &parts.issuer_rules, of_issuer(clients), recorders.of("issuer_mtls"), &recorders);
     let verbs = admin_api::router(Arc::clone(&parts.operator)).merge(gate_api::router(Arc::clone(&parts.gate_door)));
     let side = SideDoor {
         prefix: trigate_core::desk::PREFIX,
@@ -266,11 +288,12 @@ async fn serve_inside(
     let operators = Doors {
         guarded: Guarded::AllBut(&["/healthz", "/readyz", "/metrics"]),
         side: Some(side),
+        certificates: None,
         closed: verbs,
         open: parts.health.clone(),
     };
     let desk_side = inside(&parts, &parts.desk_rules, operators, recorders.of("desk"), &recorders);
-    let serve = |sockets: Vec<std::net::TcpListener>, handler: Rc<Inside>| {
+    let serve = |sockets: Vec<std::net::TcpListener>, handler: Rc<Inside>, mode: Mode| {
         let (bounds, stop) = (Arc::clone(&bounds), stop.clone());
         async move {
             for socket in sockets {
@@ -278,7 +301,7 @@ async fn serve_inside(
                     handler: Rc::clone(&handler),
                     bounds: Arc::clone(&bounds),
                     recorder: Rc::clone(&handler.recorder),
-                    mode: Mode::Plain,
+                    mode: mode.clone(),
                 };
                 if let Err(error) = edge::accept(socket, core, stop.clone()).await {
                     tracing::error!(%error, "a listener of the desk ended");
@@ -286,13 +309,19 @@ async fn serve_inside(
             }
         }
     };
-    tokio::join!(serve(issuer, issuer_side), serve(desk, desk_side));
+    let secure = async {
+        if let Some((socket, current)) = sockets.secure {
+            serve(vec![socket], clients_side, Mode::Tls(current)).await;
+        }
+    };
+    tokio::join!(serve(sockets.issuer, issuer_side, Mode::Plain), serve(sockets.desk, desk_side, Mode::Plain), secure);
 }
 
 /// What a listener of our own answers, and to whom.
 struct Doors {
     guarded: Guarded,
     side: Option<SideDoor>,
+    certificates: Option<ClientCertificates>,
     closed: Router,
     open: Router,
 }
@@ -309,6 +338,8 @@ fn inside(
         rules: Arc::clone(rules),
         guarded: doors.guarded,
         side: doors.side,
+        certificates: doors.certificates,
+        clock: Arc::clone(&recorders.clock),
         closed: doors.closed,
         open: doors.open,
         desk: parts.desk.clone(),

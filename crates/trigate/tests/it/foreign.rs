@@ -43,7 +43,7 @@ pub fn node_folder(modules: &PathBuf, script: &str) -> (tempfile::TempDir, PathB
 }
 
 /// Runs it with this standard input; panics with what it said when it fails.
-fn run(command: &mut Command, input: &str) -> Value {
+pub fn run(command: &mut Command, input: &str) -> Value {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -52,7 +52,7 @@ fn run(command: &mut Command, input: &str) -> Value {
     serde_json::from_str(said.lines().last().unwrap_or_default()).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
-async fn blocking(work: impl FnOnce() -> Value + Send + 'static) -> Value {
+pub async fn blocking(work: impl FnOnce() -> Value + Send + 'static) -> Value {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 

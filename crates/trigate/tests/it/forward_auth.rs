@@ -15,9 +15,9 @@ use std::{
 };
 
 /// A proxy with an example's configuration; only its addresses are this test's.
-struct Proxy {
+pub struct Proxy {
     child: Child,
-    wire: Wire,
+    pub wire: Wire,
     _folder: tempfile::TempDir,
 }
 
@@ -32,8 +32,22 @@ fn free_address() -> SocketAddr {
 
 impl Proxy {
     async fn nginx(t: &TestTrigate) -> Self {
+        Self::nginx_of(t, example("nginx.conf")).await
+    }
+
+    /// It asks its callers for a certificate, and leaves the judging to Trigate.
+    pub async fn nginx_with_tls(t: &TestTrigate) -> Self {
+        let ca = t.folder().join("ca").display().to_string();
+        let listen = format!(
+            "listen 127.0.0.1:8000 ssl;\nssl_certificate {ca}/server.pem;\nssl_certificate_key {ca}/server.key;\n\
+             ssl_verify_client optional_no_ca;"
+        );
+        Self::nginx_of(t, example("nginx.conf").replace("listen 127.0.0.1:8000;", &listen)).await
+    }
+
+    async fn nginx_of(t: &TestTrigate, site: String) -> Self {
         let address = free_address();
-        let site = example("nginx.conf")
+        let site = site
             .replace("127.0.0.1:8084", &t.running.forward_auth_addr.unwrap().to_string())
             .replace("127.0.0.1:3000", &t.upstream.address.to_string())
             .replace("127.0.0.1:8000", &address.to_string());
@@ -52,8 +66,21 @@ impl Proxy {
     }
 
     async fn caddy(t: &TestTrigate) -> Self {
+        Self::caddy_of(t, example("Caddyfile")).await
+    }
+
+    /// As nginx.
+    pub async fn caddy_with_tls(t: &TestTrigate) -> Self {
+        let ca = t.folder().join("ca").display().to_string();
+        let site = format!(
+            "https://localhost:8000 {{\ntls {ca}/server.pem {ca}/server.key {{\nclient_auth {{\nmode request\n}}\n}}\n"
+        );
+        Self::caddy_of(t, example("Caddyfile").replace("http://:8000 {\n", &site)).await
+    }
+
+    async fn caddy_of(t: &TestTrigate, site: String) -> Self {
         let address = free_address();
-        let site = example("Caddyfile")
+        let site = site
             .replace("127.0.0.1:8084", &t.running.forward_auth_addr.unwrap().to_string())
             .replace("127.0.0.1:3000", &t.upstream.address.to_string())
             .replace(":8000", &format!(":{}", address.port()));

@@ -23,6 +23,9 @@ pub struct AttributeContext {
 pub struct Peer {
     #[prost(message, optional, tag = "1")]
     pub address: Option<Address>,
+    /// Percent-encoded PEM of the client's certificate (`include_peer_certificate`).
+    #[prost(string, tag = "5")]
+    pub certificate: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -3,6 +3,7 @@
 //! Trusts the proxy to have written them itself (our examples do). Never guesses what is missing, and never reads one
 //! proxy's headers for another: a client can send those that its proxy does not overwrite.
 
+use super::certificate::Wording;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use std::net::IpAddr;
 use trigate_gates::authority::Authority;
@@ -20,6 +21,8 @@ pub struct Original {
     pub headers: HeaderMap,
     /// The other end of the proxy's connection.
     pub peer: IpAddr,
+    /// The client's certificate, as the proxy tells of it.
+    pub certificate: Option<Wording>,
 }
 
 /// Why there is no request to judge; the code is the connection record's.
@@ -120,7 +123,8 @@ fn build(method: &str, uri: &str, host: &str, headers: HeaderMap, peer: IpAddr) 
         Authority::parse(host).map_err(|_| bad("http.host", "the request must name one host"))?;
     let secure = headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
     let (path, query) = target(uri);
-    Ok(Original { method, host, port, secure, path: path.to_owned(), query: query.map(str::to_owned), headers, peer })
+    let (path, query) = (path.to_owned(), query.map(str::to_owned));
+    Ok(Original { method, host, port, secure, path, query, headers, peer, certificate: None })
 }
 
 const fn bad(code: &'static str, detail: &'static str) -> Untold {

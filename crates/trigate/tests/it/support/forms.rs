@@ -216,7 +216,7 @@ fn add_hop(headers: &mut Vec<(String, String)>) {
     headers.push(("X-Forwarded-For".into(), hops.join(", ")));
 }
 
-fn of_reply(reply: Reply) -> Asked {
+pub fn of_reply(reply: Reply) -> Asked {
     let meant = reply.header("x-trigate-status").map(|status| status.parse().unwrap());
     let ours = reply.head.iter().filter(|(name, _)| is_identity(name));
     Asked {
@@ -239,7 +239,7 @@ fn sorted(mut pairs: Vec<(String, String)>) -> Vec<(String, String)> {
     pairs
 }
 
-fn of_check(answer: &Value) -> Asked {
+pub fn of_check(answer: &Value) -> Asked {
     let pairs = |name: &str| -> Vec<(String, String)> { serde_json::from_value(answer[name].clone()).unwrap() };
     assert!(answer["error"].is_null(), "{answer}");
     let headers = pairs("headers");
@@ -326,9 +326,14 @@ impl Bridge {
     }
 
     pub fn ask(&mut self, ask: &Ask, raw: bool) -> Value {
+        self.ask_with(ask, raw, "")
+    }
+
+    /// With a client certificate, as Envoy writes it.
+    pub fn ask_with(&mut self, ask: &Ask, raw: bool, certificate: &str) -> Value {
         let line = json!({
             "method": ask.method, "path": ask.target, "host": ask.host, "headers": ask.headers, "peer": "127.0.0.1",
-            "raw": raw,
+            "raw": raw, "certificate": certificate,
         });
         let mut answer = String::new();
         tokio::task::block_in_place(|| {

@@ -236,10 +236,12 @@ pub fn form(pairs: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-/// Lines of `more` that begin with `limits.` go to that section.
+/// Lines of `more` that begin with `limits.` or `server.` go to that section.
 fn configuration(upstream: &Upstream, store: &str, more: &str) -> String {
     let (limits, more): (Vec<&str>, Vec<&str>) = more.lines().partition(|line| line.starts_with("limits."));
+    let (server, more): (Vec<&str>, Vec<&str>) = more.into_iter().partition(|line| line.starts_with("server."));
     let (limits, more) = (limits.join("\n").replace("limits.", ""), more.join("\n"));
+    let server = server.join("\n").replace("server.", "");
     format!(
         r#"
 [server]
@@ -250,6 +252,7 @@ mtls = "127.0.0.1:0"
 workers = 2
 node = "node-1"
 store = "{store}"
+{server}
 
 [issuer.scopes]
 "orders:read" = "read your orders"
@@ -393,6 +396,12 @@ fn words(words: &[&str]) -> Vec<String> {
 
 /// The whole code flow with PKCE, as a browser goes through it.
 pub async fn code_flow(issuer: &Wire, client: &str, email: &str, scopes: &str, resource: &str) -> Reply {
+    let exchange = authorize(issuer, client, email, scopes, resource).await;
+    issuer.send("POST", "/oauth/token", &[FORM], exchange.as_bytes()).await
+}
+
+/// The same up to the code: what is to be posted to the token endpoint.
+pub async fn authorize(issuer: &Wire, client: &str, email: &str, scopes: &str, resource: &str) -> String {
     // RFC 7636 appendix B.
     const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
     const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -424,14 +433,13 @@ pub async fn code_flow(issuer: &Wire, client: &str, email: &str, scopes: &str, r
                 .unwrap_or_else(|| panic!("no code: {location}"))
                 .1
                 .into_owned();
-            let exchange = form(&[
+            return form(&[
                 ("grant_type", "authorization_code"),
                 ("client_id", client),
                 ("code", &code),
                 ("redirect_uri", REDIRECT),
                 ("code_verifier", VERIFIER),
             ]);
-            return issuer.send("POST", "/oauth/token", &[FORM], exchange.as_bytes()).await;
         }
         back = jar.get(issuer, path_of(&location)).await;
     }
