@@ -187,6 +187,12 @@ async fn o40_rfc8705_2_other_certificates_prove_nobody() {
     let by_jwk = Identity::keep(&t, "jwk", (&certificate, &key));
     register(&t, "by-key", registered(None, Some(json!({ "keys": [jwk.clone()] })))).await;
     let der = trigate_x509::read_pem(certificate.as_bytes()).unwrap().remove(0);
+    // RFC 7517 §4.7: another's certificate beside the key is no registration.
+    let mut torn = jwk.clone();
+    torn["x5c"] = json!([STANDARD.encode(trigate_x509::read_pem(forged.text().as_bytes()).unwrap().remove(0))]);
+    let policy = registered(None, Some(json!({ "keys": [torn] })));
+    let new = NewClient { app: "app_machines".into(), id: None, policy };
+    assert_eq!(t.running.operator.create_client(&By::system(), new).await.err().map(|error| error.status()), Some(400));
     jwk["x5c"] = json!([STANDARD.encode(der)]);
     register(&t, "by-x5c", registered(None, Some(json!({ "keys": [jwk] })))).await;
     for client in ["by-key", "by-x5c"] {
