@@ -194,7 +194,7 @@ class Bench:
     def constant(self):
         port = free_ports(1)[0]
         return [self.start(["/usr/sbin/nginx", "-c", self.conf("constant.conf", AUTH=port)], GATE_CORE, port)], dict(
-            AUTH=port, ASK="", ASKPATH="")
+            AUTH=port, ASK="", ASKPATH="", USER="x_user")
 
     def forward_auth(self):
         """nginx asks Trigate; both are on the gate's core."""
@@ -202,8 +202,8 @@ class Bench:
         extra = f'\n[forward_auth]\nlisten = "127.0.0.1:{port}"\nproxies = ["127.0.0.1/32"]\n'
         parts, _ = self.trigate(extra)()
         ask = ("proxy_set_header X-Original-Method $request_method; proxy_set_header X-Original-URI $request_uri; "
-               "proxy_set_header X-Original-Host $http_host; proxy_set_header X-Forwarded-For $remote_addr;")
-        return parts, dict(AUTH=port, ASK=ask, ASKPATH="/nginx")
+               "proxy_set_header X-Original-Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;")
+        return parts, dict(AUTH=port, ASK=ask, ASKPATH="/forward-auth/nginx", USER="x_trigate_user")
 
     def data_folder(self):
         """One store with an application and all keys, made once and copied for each start."""
