@@ -13,6 +13,7 @@ use trigate_core::{
     audit::{Decision, Facts, GateName, GateVerdict, Outcome, Record, Verdict},
     id::{AppId, ClientId, RequestId, SessionId, TenantId, UserId},
     jose::{Algorithm, SigningKey},
+    oauth::ScopeSet,
     port::{AuditSink, Clock, Monotonic},
 };
 
@@ -36,15 +37,15 @@ fn record() -> Result<Record, Box<dyn Error>> {
     let passed = |gate| GateVerdict { gate, verdict: Verdict::Passed, reason: None };
     Ok(Record::Decision(Box::new(Decision {
         at: Timestamp::from_micros(1_795_000_000_000_000),
-        node: "n1".to_owned(),
+        node: "n1".into(),
         tenant: TenantId::default_tenant(),
         request: RequestId::parse("req_0123456789abcdefghijkl")?,
         trace: None,
         peer: [192, 0, 2, 1].into(),
-        method: "GET".to_owned(),
+        method: "GET".into(),
         host: "api.example".to_owned(),
         path: "/api/users/me/orders".to_owned(),
-        route: Some("orders".to_owned()),
+        route: Some("orders".into()),
         outcome: Outcome::Allowed,
         reason: None,
         status: 0,
@@ -54,7 +55,7 @@ fn record() -> Result<Record, Box<dyn Error>> {
             client: Some(ClientId::parse("cli_0123456789abcdefghijkl")?),
             user: Some(UserId::parse("usr_0123456789abcdefghijkl")?),
             session: Some(SessionId::parse("ses_0123456789abcdefghijkl")?),
-            scopes: vec!["orders:read".to_owned(), "profile".to_owned()],
+            scopes: ScopeSet::parse("orders:read profile").unwrap_or_default(),
             ..Facts::default()
         },
         position: Position::default(),

@@ -84,7 +84,7 @@ impl Bench {
 fn record(number: u64) -> Record {
     Record::Completion(Completion {
         at: Timestamp::from_seconds(1_795_000_000),
-        node: NODE.to_owned(),
+        node: NODE.into(),
         request: RequestId::parse(&format!("req_{number:022}")).unwrap(),
         status: 200,
         bytes_in: 0,
@@ -744,7 +744,7 @@ fn child_writes_until_the_disk_is_full() {
     assert_eq!(log.head().length, written);
     log.note(&Record::Connection(Connection {
         at: Timestamp::from_seconds(1),
-        node: NODE.to_owned(),
+        node: NODE.into(),
         peer: [127, 0, 0, 1].into(),
         listener: "gate".to_owned(),
         code: "tls.handshake".to_owned(),

@@ -16,15 +16,17 @@ pub(crate) fn push(mut value: u128, width: usize, text: &mut String) {
     let mut digits = [b'0'; 40];
     let mut slots = digits.iter_mut().rev().take(width);
     while value > 0 && slots.len() > 0 {
-        let mut part = (value % TEN_DIGITS) as u64;
-        value /= TEN_DIGITS;
+        let rest = value / TEN_DIGITS;
+        let mut part = (value - rest * TEN_DIGITS) as u64;
+        value = rest;
         for slot in slots.by_ref().take(10) {
             *slot = DIGITS.get((part % 62) as usize).copied().unwrap_or(b'0');
             part /= 62;
         }
     }
     let from = digits.len().saturating_sub(width);
-    text.extend(digits.iter().skip(from).map(|digit| char::from(*digit)));
+    // Digits are ASCII.
+    text.push_str(digits.get(from..).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default());
 }
 
 /// The number that `text` writes, or `None` for a foreign character or an overflow of 128 bits.

@@ -27,7 +27,7 @@ macro_rules! ids {
             pub fn mint(rng: &dyn Rng) -> Self {
                 let mut text = String::with_capacity($prefix.len() + base62::WIDTH_128);
                 text.push_str($prefix);
-                base62::push(rng.bits128(), base62::WIDTH_128, &mut text);
+                base62::push(rng.name_bits(), base62::WIDTH_128, &mut text);
                 Self(text.into())
             }
 

@@ -7,6 +7,7 @@ use crate::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What kind of party a credential speaks for. An API key is no identity: it names an application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ impl Identity {
 /// The facts of a verified access token, from a JWT, a look-up or an introspection answer alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenFacts {
-    pub issuer: String,
+    pub issuer: Arc<str>,
     pub subject: String,
     pub client: Option<ClientId>,
     pub application: Option<AppId>,

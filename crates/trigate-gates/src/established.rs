@@ -182,7 +182,7 @@ impl Established {
             key: key.map(|key| key.id.clone()),
             client: token.and_then(|facts| facts.client.clone()),
             user,
-            issuer: token.map(|facts| facts.issuer.clone()),
+            issuer: token.map(|facts| Arc::clone(&facts.issuer)),
             actor: token.and_then(|facts| facts.actor.clone()),
             session: token.and_then(|facts| facts.session.clone()),
             grant: token.and_then(|facts| facts.grant.clone()),
@@ -190,7 +190,7 @@ impl Established {
             sender: self.token.as_ref().and_then(|token| token.sender),
             certificate: self.certificate_seen.clone(),
             machine: machine.map(Machine::name),
-            scopes: self.scopes().iter().map(ToString::to_string).collect(),
+            scopes: self.scopes(),
             roles: self.roles().to_vec(),
             policies: self.policies.clone(),
         }

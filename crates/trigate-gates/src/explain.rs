@@ -41,7 +41,7 @@ pub async fn explain(gates: &Gates, rules: &Arc<Rules>, request: Request<'_>) ->
     let established = outcome.established();
     let reason = stopped.map(|(_, reason)| reason);
     Explanation {
-        route: established.map(|established| established.route.name.clone()),
+        route: established.map(|established| established.route.name.to_string()),
         allowed: stopped.is_none(),
         status: reason.map_or(0, |reason| refusal::status(reason).as_u16()),
         reason,

@@ -6,6 +6,26 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::borrow::Cow;
 
+/// Where the lines of a head go: a map, or the bytes of a message.
+pub trait Lines {
+    /// A line as the client sent it.
+    fn pass(&mut self, name: &HeaderName, value: &HeaderValue);
+    /// A line of ours. `value` holds visible ASCII and blanks alone.
+    fn say(&mut self, name: &'static str, value: &str);
+}
+
+impl Lines for HeaderMap {
+    fn pass(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.append(name.clone(), value.clone());
+    }
+
+    fn say(&mut self, name: &'static str, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
 /// What to strip for one request.
 pub(crate) struct Strip<'a> {
     pub own_headers: &'a [HeaderName],
@@ -14,18 +34,21 @@ pub(crate) struct Strip<'a> {
 }
 
 impl Strip<'_> {
-    pub fn apply(&self, headers: &HeaderMap) -> HeaderMap {
+    /// Hands on what may go on.
+    pub fn apply(&self, headers: &HeaderMap, kept: &mut impl Lines) {
         let connection = connection_options(headers);
-        let mut kept = HeaderMap::with_capacity(headers.keys_len() + 12);
         for (name, value) in headers {
-            if !is_hop_by_hop(name) && !connection.contains(name) && !self.strips(name) && *name != header::COOKIE {
-                kept.append(name.clone(), value.clone());
+            if *name != header::COOKIE && !connection.contains(name) && self.passes(name) {
+                kept.pass(name, value);
             }
         }
-        if !connection.contains(&header::COOKIE) {
-            keep_foreign_cookies(headers, &mut kept);
+        if headers.contains_key(header::COOKIE) && !connection.contains(&header::COOKIE) {
+            keep_foreign_cookies(headers, kept);
         }
-        kept
+    }
+
+    fn passes(&self, name: &HeaderName) -> bool {
+        (is_everyday(name) && !self.own_headers.contains(name)) || (!is_hop_by_hop(name) && !self.strips(name))
     }
 
     fn strips(&self, name: &HeaderName) -> bool {
@@ -39,6 +62,20 @@ impl Strip<'_> {
         let own = || self.own_headers.iter().any(|own| fold(own.as_str()) == folded);
         !self.pass_credentials && (usual.contains(&folded) || own())
     }
+}
+
+/// Names that are on none of the lists below, and in most requests.
+fn is_everyday(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::ACCEPT
+            | header::ACCEPT_ENCODING
+            | header::ACCEPT_LANGUAGE
+            | header::CONTENT_LENGTH
+            | header::CONTENT_TYPE
+            | header::HOST
+            | header::USER_AGENT
+    )
 }
 
 /// Some servers read `_` and other marks as `-`: all spellings of a name are one (CVE-2026-30851).
@@ -117,13 +154,13 @@ fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// Cookies reach every port of a host: those of Trigate's own pages never reach an upstream.
-fn keep_foreign_cookies(headers: &HeaderMap, kept: &mut HeaderMap) {
+fn keep_foreign_cookies(headers: &HeaderMap, kept: &mut impl Lines) {
     for line in headers.get_all(header::COOKIE) {
         let Ok(text) = line.to_str() else { continue };
         let foreign = text.split(';').map(str::trim).filter(|pair| !pair.is_empty() && !is_own_cookie(pair));
         let line = foreign.collect::<Vec<_>>().join("; ");
         if let Some(value) = HeaderValue::from_str(&line).ok().filter(|value| !value.is_empty()) {
-            kept.append(header::COOKIE, value);
+            kept.pass(&header::COOKIE, &value);
         }
     }
 }
@@ -134,30 +171,33 @@ fn is_own_cookie(pair: &str) -> bool {
     name.starts_with("trigate")
 }
 
-/// Headers that say who was proven, among those that are passed on.
-#[derive(Default)]
-pub(crate) struct Identity(pub HeaderMap);
+/// Lines that say who was proven.
+pub(crate) struct Identity<'a, L> {
+    to: &'a mut L,
+    line: String,
+}
 
-impl Identity {
-    pub fn put(&mut self, name: &'static str, text: Option<&str>) {
-        self.put_list(name, "", text);
+impl<'a, L: Lines> Identity<'a, L> {
+    pub fn new(to: &'a mut L) -> Self {
+        Self { to, line: String::with_capacity(128) }
     }
 
-    /// SECURITY: each item is encoded by itself, so that no foreign role or e-mail can bring a separator and with it
-    /// another role.
-    pub fn put_list<'a>(&mut self, name: &'static str, between: &str, items: impl IntoIterator<Item = &'a str>) {
-        let mut line = String::new();
+    pub fn put(&mut self, name: &'static str, text: Option<&str>) {
+        self.put_list(name, text);
+    }
+
+    /// SECURITY: each item is encoded by itself, so that no foreign role or e-mail can bring a blank and with it another
+    /// role.
+    pub fn put_list<'b>(&mut self, name: &'static str, items: impl IntoIterator<Item = &'b str>) {
+        self.line.clear();
         for (index, item) in items.into_iter().enumerate() {
             if index > 0 {
-                line.push_str(between);
+                self.line.push(' ');
             }
-            encode(item, &mut line);
+            encode(item, &mut self.line);
         }
-        if line.is_empty() {
-            return;
-        }
-        if let Ok(value) = HeaderValue::try_from(line) {
-            self.0.insert(HeaderName::from_static(name), value);
+        if !self.line.is_empty() {
+            self.to.say(name, &self.line);
         }
     }
 }
@@ -193,8 +233,14 @@ mod tests {
         headers
     }
 
+    fn kept(strip: &Strip<'_>, pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut kept = HeaderMap::new();
+        strip.apply(&headers(pairs), &mut kept);
+        kept
+    }
+
     fn left(strip: &Strip<'_>, pairs: &[(&str, &str)]) -> Vec<String> {
-        let mut names: Vec<String> = strip.apply(&headers(pairs)).keys().map(ToString::to_string).collect();
+        let mut names: Vec<String> = kept(strip, pairs).keys().map(ToString::to_string).collect();
         names.sort();
         names
     }
@@ -283,17 +329,17 @@ mod tests {
         ];
         let strip = Strip { own_headers: &own, ..STRIP };
         assert_eq!(left(&strip, &pairs), ["accept", "cookie"]);
-        assert_eq!(strip.apply(&headers(&pairs)).get("cookie").unwrap(), "a=1; b=5");
+        assert_eq!(kept(&strip, &pairs).get("cookie").unwrap(), "a=1; b=5");
         let pass = Strip { own_headers: &own, pass_credentials: true, from_trusted_proxy: false };
         assert_eq!(left(&pass, &pairs).len(), 7);
-        assert_eq!(pass.apply(&headers(&pairs)).get("cookie").unwrap(), "a=1; b=5");
+        assert_eq!(kept(&pass, &pairs).get("cookie").unwrap(), "a=1; b=5");
         assert_eq!(left(&strip, &[("cookie", "trigate_session=2")]), Vec::<String>::new());
     }
 
     #[test]
     fn items_cannot_bring_separators() {
-        let mut identity = Identity::default();
-        identity.put_list("x-trigate-roles", " ", ["a admin", "b,admin", "c\r\nx: y", "é"]);
-        assert_eq!(identity.0.get("x-trigate-roles").unwrap(), "a%20admin b%2Cadmin c%0D%0Ax:%20y %C3%A9");
+        let mut lines = HeaderMap::new();
+        Identity::new(&mut lines).put_list("x-trigate-roles", ["a admin", "b,admin", "c\r\nx: y", "é"]);
+        assert_eq!(lines.get("x-trigate-roles").unwrap(), "a%20admin b%2Cadmin c%0D%0Ax:%20y %C3%A9");
     }
 }

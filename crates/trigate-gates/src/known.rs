@@ -477,7 +477,7 @@ impl Known {
         by_text: Option<TokenId>,
         leeway_s: u32,
     ) -> Result<(), Reason> {
-        let (revoked, issuer, issued_at) = (&self.revoked, facts.issuer.as_str(), facts.issued_at);
+        let (revoked, issuer, issued_at) = (&self.revoked, facts.issuer.as_ref(), facts.issued_at);
         if [Some(facts.token), by_text].into_iter().flatten().any(|id| revoked.tokens.contains(id)) {
             return Err(Reason::TokenRevoked);
         }

@@ -41,6 +41,7 @@ mod unwritten;
 pub mod usage;
 
 pub use explain::{Explanation, explain};
+pub use forwarded::Lines;
 pub use gate1_identification::{Identified, rate_limit::LimitState};
 pub use gate2_authentication::{
     Authenticated, Current,

@@ -28,6 +28,11 @@ impl NormalPath {
         if !raw.starts_with('/') {
             return Err(Ambiguous("it does not start with a slash"));
         }
+        // Most paths are in normal form already.
+        if raw.bytes().all(is_plain) {
+            check_segments(raw)?;
+            return Ok(Self(raw.to_owned()));
+        }
         let bytes = decode(raw.as_bytes())?;
         let mut text = String::with_capacity(raw.len());
         for byte in &bytes {
@@ -128,11 +133,19 @@ fn check_segments(text: &str) -> Result<(), Ambiguous> {
     Ok(())
 }
 
+/// RFC 3986 §3.3: `pchar` and the slash, without the semicolon.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b'/'
+        )
+}
+
 /// One spelling per byte: what RFC 3986 §3.3 lets stand as it is stands so, all else is encoded in upper case.
 fn write_byte(byte: u8, text: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let plain = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte);
-    if plain {
+    if is_plain(byte) {
         text.push(char::from(byte));
     } else {
         text.push('%');

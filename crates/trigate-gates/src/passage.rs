@@ -47,7 +47,7 @@ pub struct GatesParts {
     pub lookup: Arc<dyn Lookup>,
     pub issuers: Arc<Issuers>,
     /// This process's name in the records.
-    pub node: String,
+    pub node: Arc<str>,
     pub on_exposed: Option<OnExposed>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Inner {
     pub audit: Arc<dyn AuditSink>,
     pub lookup: Arc<dyn Lookup>,
     pub issuers: Arc<Issuers>,
-    pub node: String,
+    pub node: Arc<str>,
     pub on_exposed: Option<OnExposed>,
     pub limits: Limits,
     pub quotas: Arc<Quotas>,
@@ -226,8 +226,8 @@ impl<'a> Passage<'a> {
         // Counted apart, whatever the two are called; on another plan, a user is still the same.
         let by_plan = plan.and_then(|plan| Some((None, format!("{}-user", plan.name), plan.user?)));
         let route = &established.route;
-        let by_route = route.user_limit.map(|limit| (Some(route.name.as_str()), format!("{}-user", route.name), limit));
-        let (application, issuer) = (established.application_id(), facts.issuer.as_str());
+        let by_route = route.user_limit.map(|limit| (Some(route.name.as_ref()), format!("{}-user", route.name), limit));
+        let (application, issuer) = (established.application_id(), facts.issuer.as_ref());
         let count = |(route, name, limit): (Option<&str>, String, _)| {
             let user = UserOf { route, application, issuer, user: id.as_str() };
             self.gates.limits.user(user, &name, limit, self.monotonic, self.counts)

@@ -2,7 +2,7 @@
 
 use crate::{
     established::Established,
-    forwarded,
+    forwarded::{self, Lines},
     gate1_identification::rate_limit::{LimitState, put_limit_headers},
     normal_path::NormalPath,
     passage::Passage,
@@ -31,7 +31,6 @@ pub(crate) struct Granted {
     pub(crate) rules: Arc<Rules>,
     pub(crate) established: Box<Established>,
     application: Option<Arc<Application>>,
-    facts: Facts,
     pub(crate) observed: Option<Reason>,
     pub(crate) client: IpAddr,
     from_trusted_proxy: bool,
@@ -54,7 +53,6 @@ impl Permit {
         Self(Arc::new(Granted {
             rules: Arc::clone(passage.rules),
             application: established.application(),
-            facts: established.proven_facts(),
             observed: observed.map(|(_, reason)| reason),
             client: passage.client,
             from_trusted_proxy: is_trusted_proxy(passage.request.peer, &passage.rules.trusted_proxies),
@@ -98,8 +96,14 @@ impl Permit {
     }
 
     /// As recorded; in observe mode without what was refused.
-    pub fn facts(&self) -> &Facts {
-        &self.0.facts
+    pub fn facts(&self) -> Facts {
+        self.0.established.proven_facts()
+    }
+
+    /// SHA-256 of the certificate by which a machine was proven.
+    pub fn proven_certificate(&self) -> Option<&str> {
+        let established = &self.0.established;
+        established.machine.as_ref().and(established.certificate_seen.as_deref())
     }
 
     /// Who asks, for code behind the gates; `None` where nobody was proven.
@@ -167,22 +171,26 @@ impl Permit {
 
     /// The request's headers as the upstream gets them: credentials and pretended identity stripped, proven identity
     /// attached. `assertion`: a signed one, when the route wants it.
-    pub fn forwarded_headers(&self, headers: &HeaderMap, assertion: Option<String>) -> HeaderMap {
+    pub fn forwarded_headers(&self, headers: &HeaderMap, assertion: Option<&str>) -> HeaderMap {
+        let mut forwarded = HeaderMap::with_capacity(headers.keys_len() + 12);
+        self.forward(headers, assertion, &mut forwarded);
+        forwarded
+    }
+
+    /// As [`Self::forwarded_headers`], line by line.
+    pub fn forward(&self, headers: &HeaderMap, assertion: Option<&str>, to: &mut impl Lines) {
         let strip = forwarded::Strip {
             own_headers: &self.0.own_headers,
             from_trusted_proxy: self.0.from_trusted_proxy,
             pass_credentials: self.route().pass_credentials,
         };
-        let mut identity = forwarded::Identity(strip.apply(headers));
+        strip.apply(headers, to);
+        let mut identity = forwarded::Identity::new(to);
         self.put_identity(&mut identity);
-        let mut forwarded = identity.0;
-        if let Some(value) = assertion.and_then(|text| text.parse().ok()) {
-            forwarded.insert("x-trigate-assertion", value);
-        }
-        forwarded
+        identity.put("x-trigate-assertion", assertion);
     }
 
-    fn put_identity(&self, headers: &mut forwarded::Identity) {
+    fn put_identity(&self, headers: &mut forwarded::Identity<'_, impl Lines>) {
         let established = &self.0.established;
         let token = established.acting_token().map(|token| &token.facts);
         headers.put("x-trigate-request-id", Some(self.0.request.as_str()));
@@ -205,8 +213,9 @@ impl Permit {
         headers.put("x-trigate-email", email);
         headers.put("x-trigate-machine", machine);
         headers.put("x-trigate-session", token.and_then(|facts| facts.session.as_ref()).map(|id| id.as_str()));
-        headers.put_list("x-trigate-scopes", " ", established.scopes().iter().map(|scope| scope.as_str()));
-        headers.put_list("x-trigate-roles", " ", established.roles().iter().map(String::as_str));
+        let scopes = established.scopes();
+        headers.put_list("x-trigate-scopes", scopes.iter().map(|scope| scope.as_str()));
+        headers.put_list("x-trigate-roles", established.roles().iter().map(String::as_str));
     }
 
     /// What the server knows of the caller from this request.

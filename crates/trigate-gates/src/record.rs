@@ -7,6 +7,8 @@ use crate::{
     passage::Passage,
     refusal,
 };
+use http::Method;
+use std::{borrow::Cow, sync::Arc};
 use trigate_core::{
     audit::{Decision, Facts, GateName, GateVerdict, Outcome as Recorded, Record, Verdict},
     credential::{mask_secrets, may_hold_secret},
@@ -27,16 +29,15 @@ pub(crate) fn decision(passage: &Passage<'_>, outcome: &Outcome, exposed: Option
     fill_exposed(&mut facts, exposed);
     Record::Decision(Box::new(Decision {
         at: passage.now,
-        node: passage.gates.node.clone(),
+        node: Arc::clone(&passage.gates.node),
         tenant: passage.request.tenant.clone(),
         request: passage.id.clone(),
         trace: trace_id(passage),
         peer: passage.client,
-        // A method may be as long as a head: a record is not.
-        method: passage.request.method.as_str().chars().take(MAX_METHOD_CHARS).collect(),
+        method: method(passage.request.method),
         host: short(passage.request.host),
         path: path(passage, outcome, exposed.is_some()),
-        route: established.map(|established| established.route.name.clone()),
+        route: established.map(|established| Arc::clone(&established.route.name)),
         outcome: kind,
         reason: stopped.map(|(_, reason)| reason),
         status: match outcome {
@@ -54,6 +55,16 @@ pub(crate) fn decision(passage: &Passage<'_>, outcome: &Outcome, exposed: Option
         stale: established.is_some_and(|established| established.stale),
         exposed: exposed.is_some(),
     }))
+}
+
+/// A method may be as long as a head: a record is not.
+fn method(method: &Method) -> Cow<'static, str> {
+    let usual = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
+    let names = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+    match usual.iter().zip(names).find(|(known, _)| *known == method) {
+        Some((_, name)) => Cow::Borrowed(name),
+        None => method.as_str().chars().take(MAX_METHOD_CHARS).collect::<String>().into(),
+    }
 }
 
 /// What each gate said, given where the passage stopped.

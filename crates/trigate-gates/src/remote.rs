@@ -274,7 +274,7 @@ impl Remote {
             audit,
             lookup: self.lookup(),
             issuers,
-            node: self.node.clone(),
+            node: self.node.as_str().into(),
             on_exposed: None,
         }));
         tokio::spawn(self.usage(&gates).run(self.stop.subscribe()));

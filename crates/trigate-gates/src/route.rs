@@ -128,7 +128,7 @@ impl Routes {
     fn add(&mut self, rule: Arc<RouteRule>) -> Result<(), RouteConflict> {
         if let Some(other) = self.rules.iter().find(|other| other.name == rule.name) {
             let what = "one name".to_owned();
-            return Err(RouteConflict { first: other.name.clone(), second: rule.name.clone(), what });
+            return Err(RouteConflict { first: other.name.to_string(), second: rule.name.to_string(), what });
         }
         if rule.hosts.is_empty() {
             self.any_host.add(&rule)?;
@@ -187,7 +187,7 @@ impl Node {
         let rules = if rule.pattern.below { &mut node.below } else { &mut node.here };
         if let Some(other) = rules.iter().find(|other| overlap(other, rule)) {
             let what = format!("`{}`", rule.pattern);
-            return Err(RouteConflict { first: other.name.clone(), second: rule.name.clone(), what });
+            return Err(RouteConflict { first: other.name.to_string(), second: rule.name.to_string(), what });
         }
         rules.push(Arc::clone(rule));
         Ok(())
@@ -229,7 +229,7 @@ mod tests {
 
     fn name(routes: &Routes, host: &str, path: &str, method: &Method) -> String {
         match routes.find(host, &NormalPath::parse(path).unwrap(), method) {
-            Found::Route(rule) => rule.name.clone(),
+            Found::Route(rule) => rule.name.to_string(),
             Found::NoPath => "404".into(),
             Found::NoMethod { .. } => "405".into(),
         }

@@ -556,7 +556,7 @@ pub enum RouteKind {
 /// One route: who may pass, and where to.
 #[derive(Clone, Debug)]
 pub struct RouteRule {
-    pub name: String,
+    pub name: Arc<str>,
     pub description: String,
     /// Lower case, without port; empty means any.
     pub hosts: Vec<String>,
@@ -612,7 +612,7 @@ impl RouteRule {
     /// A route with the safe defaults: any host, any method, agreement demanded, denied without a lease.
     pub fn new(name: &str, pattern: Pattern, demands: Demands) -> Self {
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             description: String::new(),
             hosts: Vec::new(),
             pattern,

@@ -1,7 +1,10 @@
 //! What time is it, and what are the dice? The only place that asks the machine; everybody else goes through the ports.
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    cell::RefCell,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 use trigate_core::{
     Timestamp,
     port::{Clock, Monotonic, Rng},
@@ -48,4 +51,22 @@ impl Rng for SystemRng {
             std::process::abort();
         }
     }
+
+    /// A request needs one: asking the generator for sixteen bytes at a time would cost more than the rest of its id.
+    fn name_bits(&self) -> u128 {
+        SUPPLY.with_borrow_mut(|supply| {
+            if supply.is_empty() {
+                let mut bytes = [0; 16 * SUPPLIED];
+                self.fill(&mut bytes);
+                supply.extend(bytes.as_chunks::<16>().0.iter().map(|bits| u128::from_be_bytes(*bits)));
+            }
+            supply.pop().unwrap_or_else(|| self.bits128())
+        })
+    }
+}
+
+const SUPPLIED: usize = 32;
+
+thread_local! {
+    static SUPPLY: RefCell<Vec<u128>> = const { RefCell::new(Vec::new()) };
 }

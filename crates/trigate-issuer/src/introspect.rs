@@ -153,7 +153,7 @@ async fn find(issuer: &Issuer, text: &str, now: Timestamp) -> Result<Option<Foun
 /// A refresh token is as true as its grant.
 fn refresh_facts(issuer: &Issuer, text: &str, grant: Grant, expires_at: Timestamp) -> TokenFacts {
     TokenFacts {
-        issuer: issuer.config.issuer.clone(),
+        issuer: issuer.config.issuer.as_str().into(),
         subject: grant.user.to_string(),
         client: Some(grant.client),
         application: Some(grant.application),

@@ -515,7 +515,7 @@ impl Base {
             audit,
             lookup: Arc::new(DeskLookup { desk, store, clock }),
             issuers: Arc::clone(issuers),
-            node: config.file.server.node().to_owned(),
+            node: config.file.server.node().into(),
             // One that is missed by a crash in between is found in the records, when they are indexed.
             on_exposed: Some(Arc::new(move |key, request| exposed.tell(key, request))),
         })

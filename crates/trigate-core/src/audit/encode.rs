@@ -3,7 +3,7 @@
 //! Never differs from what the derived code writes: a test compares them, and reading is serde's.
 
 use super::{Completion, Decision, Facts, GateVerdict, Outcome, Record, Verdict};
-use crate::reason::Reason;
+use crate::{oauth::Scope, reason::Reason};
 use std::{fmt::Display, io::Write as _, net::IpAddr};
 
 impl Record {
@@ -132,9 +132,9 @@ fn encode_facts(facts: &Facts, out: &mut Vec<u8>) {
     }
     optional(out, r#","certificate":"#, certificate.as_deref());
     optional(out, r#","machine":"#, machine.as_deref());
-    list(out, r#","scopes":["#, scopes);
-    list(out, r#","roles":["#, roles);
-    list(out, r#","policies":["#, policies);
+    list(out, r#","scopes":["#, scopes.iter().map(Scope::as_str));
+    list(out, r#","roles":["#, roles.iter().map(String::as_str));
+    list(out, r#","policies":["#, policies.iter().map(String::as_str));
 }
 
 fn encode_completion(completion: &Completion, out: &mut Vec<u8>) {
@@ -174,13 +174,13 @@ fn optional(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
     }
 }
 
-fn list(out: &mut Vec<u8>, opening: &str, values: &[String]) {
+fn list<'a>(out: &mut Vec<u8>, opening: &str, values: impl Iterator<Item = &'a str>) {
     let mut before = opening;
     for value in values {
         text(out, before, value);
         before = ",";
     }
-    if !values.is_empty() {
+    if before != opening {
         put(out, "]");
     }
 }
@@ -276,14 +276,14 @@ mod tests {
                 user: id().map(|id| UserId::parse(&id).unwrap()),
                 session: id().map(|id| SessionId::parse(&id).unwrap()),
                 grant: id().map(|id| GrantId::parse(&id).unwrap()),
-                issuer: texts.next(), actor: texts.next(), certificate: texts.next(), machine: texts.next(),
+                issuer: texts.next().map(Into::into), actor: texts.next(), certificate: texts.next(), machine: texts.next(),
                 token: token.map(TokenId::from_bits),
                 sender: token.map(|bits| match bits % 3 {
                     0 => SenderProof::Dpop,
                     1 => SenderProof::Certificate,
                     _ => SenderProof::DpopAndCertificate,
                 }),
-                scopes: lists.next().unwrap(), roles: lists.next().unwrap(), policies: lists.next().unwrap(),
+                scopes: lists.next().unwrap().iter().filter_map(|text: &String| Scope::parse(text).ok()).collect(), roles: lists.next().unwrap(), policies: lists.next().unwrap(),
             }
         }
     }
@@ -299,15 +299,15 @@ mod tests {
             let gate = |gate, at: usize| GateVerdict { gate, verdict: verdict(n.wrapping_add(at)), reason: reason(flags[at]) };
             same(&Record::Decision(Box::new(Decision {
                 at: Timestamp::from_micros(at),
-                node: texts[0].clone(),
+                node: texts[0].as_str().into(),
                 tenant: TenantId::default_tenant(),
                 request: RequestId::parse("req_1").unwrap(),
                 trace: flags[0].then(|| texts[1].clone()),
                 peer,
-                method: texts[2].clone(),
+                method: texts[2].clone().into(),
                 host: texts[3].clone(),
                 path: texts[4].clone(),
-                route: flags[1].then(|| texts[0].clone()),
+                route: flags[1].then(|| texts[0].as_str().into()),
                 outcome: [Outcome::Allowed, Outcome::Refused, Outcome::Observed][n % 3],
                 reason: reason(flags[3]),
                 status,
@@ -325,7 +325,7 @@ mod tests {
             let (status, bytes_in, bytes_out, duration_us) = numbers;
             same(&Record::Completion(Completion {
                 at: Timestamp::from_micros(at),
-                node: "n\"1".to_owned(),
+                node: "n\"1".into(),
                 request: RequestId::parse("req_1").unwrap(),
                 status, bytes_in, bytes_out, duration_us, cut, ended,
             }));

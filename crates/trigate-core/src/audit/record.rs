@@ -4,11 +4,12 @@ use crate::{
     change::Position,
     id::{AppId, ClientId, GrantId, KeyId, RequestId, SessionId, TenantId, TokenId, UserId},
     identity::SenderProof,
+    oauth::ScopeSet,
     reason::Reason,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 /// One entry of a node's chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,18 +24,18 @@ pub enum Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     pub at: Timestamp,
-    pub node: String,
+    pub node: Arc<str>,
     pub tenant: TenantId,
     pub request: RequestId,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trace: Option<String>,
     pub peer: IpAddr,
-    pub method: String,
+    pub method: Cow<'static, str>,
     pub host: String,
     /// The normal form, secrets masked, without the query.
     pub path: String,
     /// The route's name; `None` when none matched.
-    pub route: Option<String>,
+    pub route: Option<Arc<str>>,
     pub outcome: Outcome,
     /// Why it was refused (or would have been, in observe mode); `None` when allowed.
     pub reason: Option<Reason>,
@@ -72,7 +73,7 @@ pub struct Facts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<String>,
+    pub issuer: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,8 +90,8 @@ pub struct Facts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// Scopes and roles as judged, after narrowing.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub scopes: Vec<String>,
+    #[serde(skip_serializing_if = "ScopeSet::is_empty")]
+    pub scopes: ScopeSet,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -136,7 +137,7 @@ pub struct GateVerdict {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     pub at: Timestamp,
-    pub node: String,
+    pub node: Arc<str>,
     pub request: RequestId,
     pub status: u16,
     pub bytes_in: u64,
@@ -154,7 +155,7 @@ pub struct Completion {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
     pub at: Timestamp,
-    pub node: String,
+    pub node: Arc<str>,
     pub peer: IpAddr,
     pub listener: String,
     /// Stable code: `tls.handshake`, `tls.certificate`, `http.parse`, `deadline.header`, `limit.connections`.

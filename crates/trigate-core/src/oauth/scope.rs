@@ -1,7 +1,7 @@
 //! What may a token be used for? Scopes as a set, parsed once at the edge (RFC 6749 §3.3).
 
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a scope is 1 to 128 characters of %x21 / %x23-5B / %x5D-7E, separated by single blanks")]
@@ -49,10 +49,13 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// A set of scopes. Order and repetition carry no meaning.
+/// A set of scopes. Order and repetition carry no meaning. Cloning copies nothing.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ScopeSet(BTreeSet<Scope>);
+#[serde(from = "Vec<Scope>", into = "Vec<Scope>")]
+pub struct ScopeSet(
+    /// In ascending order, each once. INVARIANT: `None` is the only empty set.
+    Option<Arc<[Scope]>>,
+);
 
 impl ScopeSet {
     /// Reads the space-delimited form; the empty text is the empty set.
@@ -60,63 +63,81 @@ impl ScopeSet {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        text.split(' ').map(Scope::parse).collect::<Result<BTreeSet<_>, _>>().map(Self)
+        text.split(' ').map(Scope::parse).collect()
+    }
+
+    fn as_slice(&self) -> &[Scope] {
+        self.0.as_deref().unwrap_or_default()
     }
 
     pub fn contains(&self, scope: &Scope) -> bool {
-        self.0.contains(scope)
+        self.has(scope.as_str())
     }
 
     pub fn has(&self, scope: &str) -> bool {
-        self.0.iter().any(|have| have.as_str() == scope)
+        self.iter().any(|have| have.as_str() == scope)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.as_slice().len()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
-        self.0.iter()
+    pub fn iter(&self) -> std::slice::Iter<'_, Scope> {
+        self.as_slice().iter()
     }
 
     pub fn is_subset(&self, other: &Self) -> bool {
-        self.0.is_subset(&other.0)
+        self.iter().all(|scope| other.contains(scope))
     }
 
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).cloned().collect())
+        self.iter().filter(|scope| other.contains(scope)).cloned().collect()
     }
 
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).cloned().collect())
+        self.iter().chain(other.iter()).cloned().collect()
     }
 
     /// What `self` has and `other` lacks.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
-        Self(self.0.difference(&other.0).cloned().collect())
+        self.iter().filter(|scope| !other.contains(scope)).cloned().collect()
     }
 
     pub fn insert(&mut self, scope: Scope) {
-        self.0.insert(scope);
+        *self = self.iter().cloned().chain([scope]).collect();
     }
 }
 
 impl FromIterator<Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        Self(scopes.into_iter().collect())
+        Vec::from_iter(scopes).into()
+    }
+}
+
+impl From<Vec<Scope>> for ScopeSet {
+    fn from(mut scopes: Vec<Scope>) -> Self {
+        scopes.sort_unstable();
+        scopes.dedup();
+        Self((!scopes.is_empty()).then(|| scopes.into()))
+    }
+}
+
+impl From<ScopeSet> for Vec<Scope> {
+    fn from(set: ScopeSet) -> Self {
+        set.as_slice().to_vec()
     }
 }
 
 impl fmt::Display for ScopeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, scope) in self.0.iter().enumerate() {
+        for (index, scope) in self.iter().enumerate() {
             if index > 0 {
                 f.write_str(" ")?;
             }

@@ -22,4 +22,9 @@ pub trait Rng: Send + Sync {
         self.fill(&mut bytes);
         u128::from_be_bytes(bytes)
     }
+
+    /// For names, which are no secrets: may come out of a supply that lay in memory for a while.
+    fn name_bits(&self) -> u128 {
+        self.bits128()
+    }
 }

@@ -32,7 +32,7 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Party {
     Address(IpAddr),
-    OnRoute(String, Who),
+    OnRoute(Arc<str>, Who),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,7 +101,7 @@ impl Limits {
     ) -> LimitState {
         let who = application
             .map_or_else(|| Who::Address(trigate_core::address::party(address)), |id| Who::Application(id.clone()));
-        self.strangers.of_party(&Party::OnRoute(route.name.clone(), who), now).take(&route.name, limit, now, count)
+        self.strangers.of_party(&Party::OnRoute(Arc::clone(&route.name), who), now).take(&route.name, limit, now, count)
     }
 
     /// Counts a request of a proven user under the limit of this name.

@@ -136,7 +136,7 @@ pub(crate) fn read_facts(
     let at = |name: &str| claims.time(name).map(|seconds| seconds.map(Timestamp::from_seconds)).ok();
     let own = |name: &str| if rule.ours { claims.identifier(name).ok() } else { Some(None) };
     Some(TokenFacts {
-        issuer: rule.issuer.clone(),
+        issuer: rule.issuer.as_str().into(),
         subject: subject.to_owned(),
         identity: read_identity(rule, claims, subject, client.as_ref())?,
         application: read_application(known, rule, claims, client.as_ref())?,

@@ -14,7 +14,7 @@ pub(crate) async fn verify(passage: &Passage<'_>, text: &str) -> Result<Verified
     let token = OpaqueToken::parse(text, &key).ok_or(Reason::TokenMalformed)?;
     let found = passage.gates.lookup.find_opaque_token(token.digest()).await;
     let facts = found.map_err(|_| Reason::LookupUnavailable)?.ok_or(Reason::TokenInactive)?;
-    if facts.issuer != rule.issuer {
+    if *facts.issuer != *rule.issuer {
         return Err(Reason::TokenIssuer);
     }
     Ok(Verified { facts: Arc::new(facts), header: None, by_text: None })

@@ -21,7 +21,7 @@ pub(super) fn check(passage: &Passage<'_>, established: &mut Established) -> Res
         address: passage.client,
         application: established.application_id(),
         identity: established.identity(),
-        issuer: token.map(|facts| facts.issuer.as_str()).filter(foreign),
+        issuer: token.map(|facts| facts.issuer.as_ref()).filter(foreign),
         client: token.and_then(|facts| facts.client.as_ref()).map(|client| client.as_str()),
         acr: token.and_then(|facts| facts.acr.as_deref()),
         scopes: &established.scopes(),

@@ -117,7 +117,7 @@ async fn a_token_that_is_not_proven_uses_up_nobodys_limit() {
 #[tokio::test]
 async fn a_route_limits_users_by_itself() {
     let mut rig = Rig::with(|routes| {
-        for route in routes.iter_mut().filter(|route| route.name == "any") {
+        for route in routes.iter_mut().filter(|route| *route.name == *"any") {
             route.user_limit = Some("1/hour".parse().unwrap());
         }
     });

@@ -67,7 +67,7 @@ fn facts(issuer: &Issuer, wanted: &Wanted<'_>, life_s: u32) -> TokenFacts {
         }
     };
     TokenFacts {
-        issuer: issuer.config.issuer.clone(),
+        issuer: issuer.config.issuer.as_str().into(),
         subject,
         client: Some(wanted.client.id.clone()),
         application: Some(wanted.client.application.clone()),

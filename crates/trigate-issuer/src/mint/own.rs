@@ -56,7 +56,7 @@ fn facts(claims: Claims<'_>) -> Option<TokenFacts> {
     };
     let time = |name| claims.time(name).ok().flatten().map(Timestamp::from_seconds);
     Some(TokenFacts {
-        issuer: claims.required_text("iss").ok()?.to_owned(),
+        issuer: claims.required_text("iss").ok()?.into(),
         subject,
         client: Some(client),
         application: claims.text("app").ok()?.and_then(|id| AppId::parse(id).ok()),

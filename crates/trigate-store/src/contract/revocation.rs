@@ -137,7 +137,7 @@ pub async fn narrowed_tokens_stay_narrowed(w: World) {
 async fn service_token(w: &World, client: &Client) -> TokenFacts {
     let minted = w.tenant.record_mint(w.act("token.mint"), &client.id).await.unwrap();
     TokenFacts {
-        issuer: "https://issuer.example".to_owned(),
+        issuer: "https://issuer.example".into(),
         subject: client.id.to_string(),
         client: Some(client.id.clone()),
         application: Some(client.application.clone()),

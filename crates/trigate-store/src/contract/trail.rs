@@ -49,15 +49,15 @@ fn decision(w: &World, facts: Facts, reason: Option<Reason>) -> Decision {
     let gate = |gate| GateVerdict { gate, verdict: Verdict::Passed, reason: None };
     Decision {
         at: w.now(),
-        node: "n1".to_owned(),
+        node: "n1".into(),
         tenant: TenantId::default_tenant(),
         request: RequestId::mint(w.rng()),
         trace: None,
         peer: "192.0.2.7".parse().unwrap(),
-        method: "GET".to_owned(),
+        method: "GET".into(),
         host: "api".to_owned(),
         path: "/orders".to_owned(),
-        route: Some("orders".to_owned()),
+        route: Some("orders".into()),
         outcome: if reason.is_some() { Outcome::Refused } else { Outcome::Allowed },
         reason,
         status: 0,
@@ -104,7 +104,7 @@ pub async fn acts_and_decisions_are_found_by_whom_they_concern(w: World) {
     let entries: Vec<_> = [of_user, refused]
         .into_iter()
         .zip(0..)
-        .map(|(decision, index)| IndexedDecision { node: "n1".to_owned(), index, decision })
+        .map(|(decision, index)| IndexedDecision { node: "n1".into(), index, decision })
         .collect();
     for _ in 0..2 {
         w.tenant.index_decisions("n1", entries.clone(), 2).await.unwrap();

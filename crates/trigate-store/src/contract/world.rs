@@ -249,7 +249,7 @@ impl World {
     /// The access token that a minter makes of an issuance.
     pub fn token(&self, issuance: &Issuance) -> TokenFacts {
         TokenFacts {
-            issuer: "https://issuer.example".to_owned(),
+            issuer: "https://issuer.example".into(),
             subject: issuance.user.id.to_string(),
             client: Some(issuance.client.id.clone()),
             application: Some(issuance.client.application.clone()),

@@ -165,7 +165,7 @@ impl OnDemand {
             audit: Arc::new(NoRecords),
             lookup: Arc::new(DeskLookup { desk: Handle::current(), store: self.store.clone(), clock: clock.clone() }),
             issuers,
-            node: self.config.file.server.node().to_owned(),
+            node: self.config.file.server.node().into(),
             on_exposed: None,
         }))
     }

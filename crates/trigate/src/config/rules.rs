@@ -247,7 +247,7 @@ pub fn check_machine(machine: &file::Machine) -> Result<(), String> {
 pub fn find_conflict(file: &File) -> Result<(), Conflict> {
     // Routes that are broken in themselves are complained about elsewhere.
     let Ok(rules) = route_rules(file) else { return Ok(()) };
-    let names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
+    let names: Vec<String> = rules.iter().map(|rule| rule.name.to_string()).collect();
     let Err(conflict) = Routes::new(rules) else { return Ok(()) };
     let first = names.iter().position(|name| *name == conflict.first).unwrap_or_default();
     let second = names.iter().rposition(|name| *name == conflict.second).unwrap_or_default();

@@ -61,7 +61,7 @@ impl Recorder {
         }
         self.audit.note(&Record::Connection(Connection {
             at: self.clock.now(),
-            node: self.node.clone(),
+            node: self.node.as_str().into(),
             peer,
             listener: self.listener.to_owned(),
             code: code.to_owned(),

@@ -340,7 +340,7 @@ impl Drop for Ending {
         self.metrics.completed(self.status, Duration::from_micros(duration_us));
         self.audit.note(&Record::Completion(Completion {
             at: self.clock.now(),
-            node: self.node.to_string(),
+            node: Arc::clone(&self.node),
             request: self.request.clone(),
             status: self.status,
             bytes_in: self.flow.bytes_in.get(),

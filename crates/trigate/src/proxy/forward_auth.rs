@@ -196,7 +196,7 @@ impl ForwardAuth {
         if route.assertion && assertion.is_none() {
             return refuse(&Refusal::plain(Reason::Overloaded, permit.request_id().clone()));
         }
-        let forwarded = permit.forwarded_headers(&original.headers, assertion);
+        let forwarded = permit.forwarded_headers(&original.headers, assertion.as_deref());
         let mut answer = permit.limit_headers();
         if let Ok(value) = HeaderValue::from_str(permit.request_id().as_str()) {
             answer.insert(HeaderName::from_static("x-request-id"), value);

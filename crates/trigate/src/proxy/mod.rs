@@ -12,6 +12,7 @@ mod ext_authz;
 mod forward_auth;
 mod grpc;
 mod inside;
+mod outgoing;
 mod road;
 pub mod try_mode;
 mod upgrade;

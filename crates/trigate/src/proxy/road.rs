@@ -4,16 +4,18 @@ use super::{
     answer::{Problem, json, put_request_id},
     body::{Answer, CarriedIn, CarriedOut, Cut, Ending, Flow, PaceRule, Watching},
     certificate::{ClientCertificates, Shown},
-    cors, grpc, upgrade,
-    upstream::{ApiBody, Busy, Failed, Pool, Tried, Upstream, UpstreamError, UpstreamUrl},
+    cors, grpc,
+    outgoing::Outgoing,
+    upgrade,
+    upstream::{ApiBody, Busy, Failed, Pool, Tried, Upstream, UpstreamBounds, UpstreamError, UpstreamUrl},
     watch::{Watch, Watched},
 };
 use crate::{
-    edge::{Connection, Handler, Recorder, client_cert, head, trust::Trust},
+    edge::{Connection, Handler, Recorder, head, trust::Trust},
     metrics::Metrics,
 };
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use hyper::body::{Body, Incoming};
 use std::{cell::Cell, collections::HashMap, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 use trigate_core::{
@@ -210,13 +212,13 @@ fn is_http1(head: &Parts) -> bool {
 }
 
 /// A request that was let in, with all that its answer needs.
-struct Passage {
+pub(super) struct Passage {
     config: Arc<RoadConfig>,
-    head: Parts,
-    host: String,
-    connection: Rc<Connection>,
-    shown: Option<Shown>,
-    permit: Unwritten<Permit>,
+    pub head: Parts,
+    pub host: String,
+    pub connection: Rc<Connection>,
+    pub shown: Option<Shown>,
+    pub permit: Unwritten<Permit>,
     started: Monotonic,
 }
 
@@ -236,7 +238,7 @@ impl Road {
     }
 
     fn refuse(&self, head: &Parts, refusal: &Refusal, started: Monotonic) -> Response<Answer> {
-        let name = refusal.route().map_or("", |route| route.name.as_str());
+        let name = refusal.route().map_or("", |route| route.name.as_ref());
         self.parts.metrics.passage(name, Outcome::Refused, Some(refusal.reason().code()));
         self.finish(refusal.status(), started);
         refused(head, refusal)
@@ -258,7 +260,7 @@ impl Road {
     }
 
     async fn internal(&self, permit: &Permit, started: Monotonic) -> Response<Answer> {
-        let keys = if permit.route().name == crate::config::JWKS { self.parts.extras.jwks().await } else { None };
+        let keys = if *permit.route().name == *crate::config::JWKS { self.parts.extras.jwks().await } else { None };
         let mut response = match keys {
             Some(keys) => json(StatusCode::OK, "application/jwk-set+json", keys),
             None => Problem::NotFound.answer(Some(permit.request_id()), false),
@@ -375,8 +377,8 @@ impl Road {
         loop {
             let now = self.parts.clock.monotonic();
             let (index, target, _busy) = upstream.choose(now, tried).ok_or(Problem::Unavailable)?;
-            let request = upstream_request(passage, &target.url, assertion.clone(), CarriedIn::none(Rc::clone(flow)));
-            let request = request.ok_or(Problem::BadGateway)?;
+            let head = Outgoing { passage, upstream: &target.url, assertion: assertion.as_deref() };
+            let request = head.request(CarriedIn::none(Rc::clone(flow))).ok_or(Problem::BadGateway)?;
             let error = match upgrade::ask(&target.url, upstream.bounds, &self.pool.tls, request).await {
                 Ok(answer) => {
                     upstream.succeeded(target);
@@ -444,11 +446,10 @@ impl Road {
                 tracing::warn!(request = %permit.request_id(), route = %route.name, upstream = %upstream.name, "no address is well");
                 return Err(Problem::Unavailable);
             };
-            let make = |body| upstream_request(passage, &target.url, assertion.clone(), body);
-            let again = || repeatable.then(|| make(CarriedIn::none(Rc::clone(flow)))).flatten();
-            let request = make(carried).ok_or(Problem::BadGateway)?;
+            let head = Outgoing { passage, upstream: &target.url, assertion: assertion.as_deref() };
+            let again = || repeatable.then(|| CarriedIn::none(Rc::clone(flow)));
             let Failed { error, unsent } =
-                match until_ended(uploads.as_ref(), self.send(upstream, &target.url, request, again)).await? {
+                match until_ended(uploads.as_ref(), self.send(upstream.bounds, &head, carried, again)).await? {
                     Ok(response) => {
                         upstream.succeeded(target);
                         return Ok((response, busy));
@@ -462,7 +463,7 @@ impl Road {
             tried.add(index);
             // What was not sent goes to the next address, and so does what may be sent twice, once the connection broke.
             carried = match unsent {
-                Some(unsent) => unsent.into_body(),
+                Some(unsent) => unsent,
                 None if repeatable && matches!(error, UpstreamError::Broken(_)) => CarriedIn::none(Rc::clone(flow)),
                 None => return Err(problem),
             };
@@ -474,16 +475,19 @@ impl Road {
 
     async fn send(
         &self,
-        upstream: &Upstream,
-        url: &UpstreamUrl,
-        request: Request<CarriedIn>,
-        again: impl Fn() -> Option<Request<CarriedIn>>,
+        bounds: UpstreamBounds,
+        head: &Outgoing<'_>,
+        body: CarriedIn,
+        again: impl Fn() -> Option<CarriedIn>,
     ) -> Result<Response<ApiBody>, Failed> {
-        if url.http2 {
-            let sent = self.pool.http2.send(url, upstream.bounds, request, again).await;
-            return sent.map(|(response, stream)| response.map(|body| ApiBody::Http2(body, stream)));
+        if !head.upstream.http2 {
+            return self.pool.send(head.upstream, bounds, head, body, again).await;
         }
-        self.pool.send(url, upstream.bounds, request, again).await
+        let unsendable = || UpstreamError::Broken("the request has no form in HTTP/2".into());
+        let request = head.request(body).ok_or_else(unsendable)?;
+        let again = || again().and_then(|body| head.request(body));
+        let sent = self.pool.http2.send(head.upstream, bounds, request, again).await;
+        sent.map(|(response, stream)| response.map(|body| ApiBody::Http2(body, stream)))
     }
 
     fn explain(&self, passage: &Passage, upstream: &UpstreamUrl, flow: &Flow, error: &UpstreamError) -> Problem {
@@ -510,80 +514,6 @@ async fn until_ended<T>(watched: Option<&Watched>, work: impl Future<Output = T>
         biased;
         done = work => Ok(done),
         _ = watched.ended() => Err(Problem::Ended),
-    }
-}
-
-/// The head as the API reads it: the normal path, the gates' headers, our word on where it came from.
-fn upstream_request(
-    passage: &Passage,
-    upstream: &UpstreamUrl,
-    assertion: Option<String>,
-    body: CarriedIn,
-) -> Option<Request<CarriedIn>> {
-    let permit = passage.permit.permit();
-    let mut target = if upstream.http2 { upstream.origin() } else { String::with_capacity(128) };
-    target.push_str(&upstream.prefix);
-    target.push_str(permit.path().as_str());
-    if let Some(query) = passage.head.uri.query() {
-        target.push('?');
-        target.push_str(query);
-    }
-    let mut headers = permit.forwarded_headers(&passage.head.headers, assertion);
-    if upstream.http2 {
-        // RFC 9113 §8.3.1: the target names the host.
-        headers.remove(header::HOST);
-        if wants_trailers(&passage.head.headers) {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        }
-    } else {
-        headers.insert(header::HOST, HeaderValue::try_from(upstream.host_header()).ok()?);
-    }
-    // The framing towards the API is made from the body that is really sent.
-    headers.remove(header::CONTENT_LENGTH);
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(header::EXPECT);
-    put_forwarded(&mut headers, passage);
-    put_client_cert(&mut headers, passage);
-    let mut request = Request::new(body);
-    *request.method_mut() = passage.head.method.clone();
-    *request.uri_mut() = Uri::try_from(target).ok()?;
-    *request.version_mut() = if upstream.http2 { Version::HTTP_2 } else { Version::HTTP_11 };
-    *request.headers_mut() = headers;
-    Some(request)
-}
-
-/// RFC 9110 §10.1.4
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::TE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
-}
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-fn put_forwarded(headers: &mut HeaderMap, passage: &Passage) {
-    let client = passage.permit.permit().client_address();
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if passage.connection.tls { "https" } else { "http" }));
-    for (name, value) in [(FORWARDED_FOR, client.to_string()), (FORWARDED_HOST, passage.host.clone())] {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
-        }
-    }
-}
-
-/// What the client proved by a certificate, for an API that asks for it. Whatever came under these names is gone.
-fn put_client_cert(headers: &mut HeaderMap, passage: &Passage) {
-    let permit = passage.permit.permit();
-    let proven = permit.facts().certificate.as_deref();
-    if let Some(shown) = passage.shown.as_ref().filter(|_| permit.route().client_cert)
-        && proven == Some(shown.certificate.fingerprint.as_str())
-    {
-        client_cert::put(headers, shown.chain(&passage.connection));
     }
 }
 

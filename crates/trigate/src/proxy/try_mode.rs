@@ -105,7 +105,7 @@ pub async fn start(args: TryArgs, out: Out) -> Result<Trying, StartError> {
         audit: Arc::new(Printer(Arc::clone(&lines))),
         lookup: Arc::new(NoLookup),
         issuers: Arc::clone(&issuers),
-        node: "try".to_owned(),
+        node: "try".into(),
         on_exposed: None,
     });
     let limits = Limits::default();
@@ -268,7 +268,7 @@ fn line(decision: &Decision) -> String {
         }
     }
     if !facts.scopes.is_empty() {
-        text.push_str(&format!("  scopes={}", plain(&facts.scopes.join(" "))));
+        text.push_str(&format!("  scopes={}", plain(&facts.scopes.to_string())));
     }
     if let Some(reason) = decision.reason {
         text.push_str(&format!("  {}: {}", reason.code(), reason.explanation()));

@@ -12,20 +12,23 @@ pub use dial::dial;
 pub use health::check_health;
 pub use tls::{TlsClient, TlsSettings};
 
+pub use http1::{Head, write_line};
+
 use self::{
     http1::{Connection, WireError},
     http2::Http2,
 };
 use super::body::{BodyError, CarriedIn};
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use foldhash::fast::RandomState;
+use http::{Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use std::{
     cell::RefCell,
     collections::HashMap,
     fmt,
     pin::Pin,
-    rc::{Rc, Weak},
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -39,6 +42,8 @@ pub struct UpstreamUrl {
     pub tls: bool,
     pub host: String,
     pub port: u16,
+    /// Host, and port where it is not the scheme's own: the `Host` that the API reads.
+    pub authority: String,
     /// Put before every path; empty, or without a slash at its end.
     pub prefix: String,
     /// Spoken to in HTTP/2: `h2c://`, or `https://` where the configuration says so.
@@ -68,21 +73,15 @@ impl UpstreamUrl {
             return Err("its path has an ambiguous spelling");
         }
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Self { tls, host: authority.host().to_owned(), port, prefix, http2, client: None })
+        let host = authority.host().to_owned();
+        let usual = port == if tls { 443 } else { 80 };
+        let authority = if usual { host.clone() } else { format!("{host}:{port}") };
+        Ok(Self { tls, host, port, authority, prefix, http2, client: None })
     }
 
     /// Scheme and authority, as HTTP/2 carries them.
     pub fn origin(&self) -> String {
-        format!("{}://{}", if self.tls { "https" } else { "http" }, self.host_header())
-    }
-
-    /// The `Host` that the API reads.
-    pub fn host_header(&self) -> String {
-        if self.port == if self.tls { 443 } else { 80 } {
-            self.host.clone()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
 }
 
@@ -93,7 +92,7 @@ impl fmt::Display for UpstreamUrl {
             (false, true) => "h2c",
             (false, false) => "http",
         };
-        write!(f, "{scheme}://{}{}", self.host_header(), self.prefix)
+        write!(f, "{scheme}://{}{}", self.authority, self.prefix)
     }
 }
 
@@ -126,13 +125,13 @@ pub enum UpstreamError {
 /// A request that got no answer.
 pub struct Failed {
     pub error: UpstreamError,
-    /// Nothing of it was sent: another address may get it, whatever it is.
-    pub unsent: Option<Request<CarriedIn>>,
+    /// Its body, when nothing was sent: another address may get it, whatever it is.
+    pub unsent: Option<CarriedIn>,
 }
 
 impl Failed {
-    pub const fn unsent(error: UpstreamError, request: Request<CarriedIn>) -> Self {
-        Self { error, unsent: Some(request) }
+    pub const fn unsent(error: UpstreamError, body: CarriedIn) -> Self {
+        Self { error, unsent: Some(body) }
     }
 }
 
@@ -161,9 +160,12 @@ struct Idle {
     since: Monotonic,
 }
 
+/// The idle connections to one address, the oldest first.
+type List = Rc<RefCell<Vec<Idle>>>;
+
 /// The connections of one core.
 pub struct Pool {
-    idle: RefCell<HashMap<UpstreamUrl, Vec<Idle>>>,
+    idle: RefCell<HashMap<UpstreamUrl, List, RandomState>>,
     clock: Arc<dyn Clock>,
     pub tls: Arc<rustls::ClientConfig>,
     pub http2: Http2,
@@ -174,31 +176,32 @@ impl Pool {
         Rc::new(Self { idle: RefCell::default(), clock, http2: Http2::new(Arc::clone(&tls)), tls })
     }
 
-    /// Sends one request. `again` makes it anew when it may be repeated: a pooled connection that the API closed just
-    /// now must not become an error for the caller (RFC 9110 §9.2.2).
+    /// Sends one request. `again` makes its body anew when it may be repeated: a pooled connection that the API closed
+    /// just now must not become an error for the caller (RFC 9110 §9.2.2).
     pub async fn send(
-        self: &Rc<Self>,
+        &self,
         upstream: &UpstreamUrl,
         bounds: UpstreamBounds,
-        request: Request<CarriedIn>,
-        again: impl Fn() -> Option<Request<CarriedIn>>,
+        head: &impl Head,
+        mut body: CarriedIn,
+        again: impl Fn() -> Option<CarriedIn>,
     ) -> Result<Response<ApiBody>, Failed> {
-        let mut request = request;
+        let list = self.list(upstream);
         let mut fresh = false;
         loop {
-            let pooled = if fresh { None } else { self.take(upstream) };
+            let pooled = if fresh { None } else { self.take(&list) };
             let reused = pooled.is_some();
             let connection = match pooled {
                 Some(connection) => connection,
                 None => match self.connect(upstream, bounds.connect).await {
                     Ok(connection) => connection,
-                    Err(error) => return Err(Failed::unsent(error, request)),
+                    Err(error) => return Err(Failed::unsent(error, body)),
                 },
             };
-            match timeout(bounds.response, connection.send(request)).await {
+            match timeout(bounds.response, connection.send(head, body)).await {
                 Err(_) => return Err(UpstreamError::Slow("response").into()),
                 Ok(Ok(response)) => {
-                    let lease = Lease { pool: Rc::downgrade(self), upstream: upstream.clone(), keep: bounds.idle };
+                    let lease = Lease { list, clock: Arc::clone(&self.clock), keep: bounds.idle };
                     return Ok(response.map(|body| ApiBody::Http1(body, lease)));
                 }
                 Ok(Err(failed)) => {
@@ -206,7 +209,7 @@ impl Pool {
                     let closing = matches!(failed.error, WireError::Closed | WireError::Io(_));
                     let retry = failed.unsent.or_else(|| if closing { again() } else { None });
                     match retry.filter(|_| reused) {
-                        Some(retry) => request = retry,
+                        Some(retry) => body = retry,
                         None => return Err(UpstreamError::Broken(failed.error.into()).into()),
                     }
                     fresh = true;
@@ -215,10 +218,17 @@ impl Pool {
         }
     }
 
-    fn take(&self, upstream: &UpstreamUrl) -> Option<Connection> {
+    fn list(&self, upstream: &UpstreamUrl) -> List {
         let mut idle = self.idle.borrow_mut();
-        let list = idle.get_mut(upstream)?;
+        if let Some(list) = idle.get(upstream) {
+            return Rc::clone(list);
+        }
+        Rc::clone(idle.entry(upstream.clone()).or_default())
+    }
+
+    fn take(&self, list: &List) -> Option<Connection> {
         let now = self.clock.monotonic();
+        let mut list = list.borrow_mut();
         while let Some(mut idle) = list.pop() {
             if now.0.saturating_sub(idle.since.0) <= IDLE_LIFE_US && idle.connection.is_idle() {
                 return Some(idle.connection);
@@ -233,35 +243,23 @@ impl Pool {
             Err(_) => Err(UpstreamError::Slow("connection")),
         }
     }
-
-    fn put(&self, upstream: &UpstreamUrl, connection: Connection, keep: usize) {
-        let mut idle = self.idle.borrow_mut();
-        if !idle.contains_key(upstream) {
-            idle.insert(upstream.clone(), Vec::new());
-        }
-        let now = self.clock.monotonic();
-        if let Some(list) = idle.get_mut(upstream) {
-            // The oldest stand first: those past their time go.
-            let stale = list.iter().take_while(|old| now.0.saturating_sub(old.since.0) > IDLE_LIFE_US).count();
-            list.drain(..stale);
-            if list.len() < keep {
-                list.push(Idle { connection, since: now });
-            }
-        }
-    }
 }
 
 /// The way back to the pool.
 pub struct Lease {
-    pool: Weak<Pool>,
-    upstream: UpstreamUrl,
+    list: List,
+    clock: Arc<dyn Clock>,
     keep: usize,
 }
 
 impl Lease {
     fn give_back(&self, connection: Connection) {
-        if let Some(pool) = self.pool.upgrade() {
-            pool.put(&self.upstream, connection, self.keep);
+        let now = self.clock.monotonic();
+        let mut list = self.list.borrow_mut();
+        let stale = list.iter().take_while(|old| now.0.saturating_sub(old.since.0) > IDLE_LIFE_US).count();
+        list.drain(..stale);
+        if list.len() < self.keep {
+            list.push(Idle { connection, since: now });
         }
     }
 }
@@ -318,8 +316,8 @@ mod tests {
     #[test]
     fn upstream_urls_are_read() {
         let url = UpstreamUrl::parse("http://127.0.0.1:3000/base/").unwrap();
-        assert_eq!((url.port, url.prefix.as_str(), url.host_header().as_str()), (3000, "/base", "127.0.0.1:3000"));
-        assert_eq!(UpstreamUrl::parse("https://api.example").unwrap().host_header(), "api.example");
+        assert_eq!((url.port, url.prefix.as_str(), url.authority.as_str()), (3000, "/base", "127.0.0.1:3000"));
+        assert_eq!(UpstreamUrl::parse("https://api.example").unwrap().authority, "api.example");
         for bad in ["", "api.example", "ftp://x", "http://u:p@x", "http://x/?a=b", "http://x/a/../b"] {
             assert!(UpstreamUrl::parse(bad).is_err(), "{bad}");
         }

@@ -220,7 +220,7 @@ fn open_gates(
         audit,
         lookup: Arc::new(FarLookup { desk, inner: remote.lookup() }),
         issuers: Arc::clone(&issuers),
-        node: config.file.server.node().to_owned(),
+        node: config.file.server.node().into(),
         on_exposed: None,
     });
     Ok((issuers, Arc::new(gates)))

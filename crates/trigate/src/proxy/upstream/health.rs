@@ -54,7 +54,7 @@ async fn ask(target: &Target, rule: &HealthRule, tls: &Arc<rustls::ClientConfig>
     let stream = TokioIo::new(dial(url, tls).await?);
     let request = |target: String| {
         let request = Request::get(target).header(header::USER_AGENT, "trigate-health");
-        if url.http2 { request } else { request.header(header::HOST, url.host_header()) }
+        if url.http2 { request } else { request.header(header::HOST, url.authority.as_str()) }
             .body(Empty::<bytes::Bytes>::new())
     };
     let path = format!("{}{}", url.prefix, rule.path);

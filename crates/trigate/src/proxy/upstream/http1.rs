@@ -9,7 +9,7 @@ mod chunked;
 use self::chunked::{Chunked, Piece};
 use crate::proxy::body::CarriedIn;
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use std::{
     future::{Future, poll_fn},
@@ -71,19 +71,18 @@ impl Connection {
     /// Sends the request and waits for the head of its answer.
     ///
     /// # Errors
-    /// [`Failed`]; with the request when not a byte of it was sent.
-    pub async fn send(mut self, request: Request<CarriedIn>) -> Result<Response<Incoming>, Box<Failed>> {
-        let framing = write_head(&request, &mut self.out);
+    /// [`Failed`]; with the body when not a byte of the request was sent.
+    pub async fn send(mut self, head: &impl Head, body: CarriedIn) -> Result<Response<Incoming>, Box<Failed>> {
+        let framing = write_head(head, &body, &mut self.out);
         // The first bytes by themselves: up to here the request may be sent elsewhere.
         let Self { io, out, .. } = &mut self;
         match poll_fn(|cx| Pin::new(&mut *io).poll_write(cx, out)).await {
-            Ok(0) => return Err(Failed::unsent(WireError::Closed, request)),
-            Err(error) => return Err(Failed::unsent(error.into(), request)),
+            Ok(0) => return Err(Failed::unsent(WireError::Closed, body)),
+            Err(error) => return Err(Failed::unsent(error.into(), body)),
             Ok(sent) => out.advance(sent),
         }
-        let head_only = *request.method() == Method::HEAD;
-        let body = Some(request.into_body());
-        let mut exchange = Box::new(Exchange { connection: self, body, framing, sent: false, broken: None });
+        let head_only = *head.method() == Method::HEAD;
+        let mut exchange = Box::new(Exchange { connection: self, body: Some(body), framing, sent: false, broken: None });
         let (response, end) = poll_fn(|cx| exchange.poll_answer(head_only, cx)).await.map_err(Failed::sent)?;
         let reusable = is_kept(&response);
         Ok(response.map(|()| Incoming { exchange: Some(exchange), end, reusable, broken_off: false }))
@@ -93,13 +92,13 @@ impl Connection {
 /// Why a request has no answer.
 pub struct Failed {
     pub error: WireError,
-    /// The request, when nothing of it was sent.
-    pub unsent: Option<Request<CarriedIn>>,
+    /// The request's body, when nothing of it was sent.
+    pub unsent: Option<CarriedIn>,
 }
 
 impl Failed {
-    fn unsent(error: WireError, request: Request<CarriedIn>) -> Box<Self> {
-        Box::new(Self { error, unsent: Some(request) })
+    fn unsent(error: WireError, body: CarriedIn) -> Box<Self> {
+        Box::new(Self { error, unsent: Some(body) })
     }
 
     fn sent(error: WireError) -> Box<Self> {
@@ -143,32 +142,39 @@ impl Framing {
     }
 }
 
+/// What a request says before its body.
+pub trait Head {
+    fn method(&self) -> &Method;
+    /// Path and query.
+    fn write_target(&self, out: &mut BytesMut);
+    /// Every line but those that frame the body.
+    fn write_lines(&self, out: &mut BytesMut);
+}
+
 /// Writes the head; says how the body follows.
-fn write_head(request: &Request<CarriedIn>, out: &mut BytesMut) -> Framing {
-    let method = request.method();
+fn write_head(head: &impl Head, body: &CarriedIn, out: &mut BytesMut) -> Framing {
+    let method = head.method();
     out.clear();
     out.reserve(1024);
     out.extend_from_slice(method.as_str().as_bytes());
     out.extend_from_slice(b" ");
-    out.extend_from_slice(request.uri().path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    head.write_target(out);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in request.headers() {
-        write_line(out, name, value.as_bytes());
-    }
-    let framing = request.body().size_hint().exact().map_or(Framing::Chunked, Framing::Length);
+    head.write_lines(out);
+    let framing = body.size_hint().exact().map_or(Framing::Chunked, Framing::Length);
     match framing {
         // RFC 9110 §8.6: no length where nobody expects a body.
         Framing::Length(0) if !matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {}
-        Framing::Length(length) => write_line(out, &header::CONTENT_LENGTH, length.to_string().as_bytes()),
-        Framing::Chunked => write_line(out, &header::TRANSFER_ENCODING, b"chunked"),
+        Framing::Length(length) => write_line(out, header::CONTENT_LENGTH.as_str(), length.to_string().as_bytes()),
+        Framing::Chunked => write_line(out, header::TRANSFER_ENCODING.as_str(), b"chunked"),
     }
     out.extend_from_slice(b"\r\n");
     framing
 }
 
-/// INVARIANT: a `HeaderValue` holds no line break, a `HeaderName` neither that nor a colon.
-fn write_line(out: &mut BytesMut, name: &HeaderName, value: &[u8]) {
-    out.extend_from_slice(name.as_str().as_bytes());
+/// INVARIANT: names are those of a `HeaderName`, values those of a `HeaderValue`: neither holds a line break.
+pub fn write_line(out: &mut BytesMut, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
@@ -296,7 +302,8 @@ fn parse_head(came: &mut BytesMut) -> Result<Option<Response<()>>, WireError> {
     });
     let places: SmallLines = places.collect::<Result<_, _>>().map_err(|_| malformed())?;
     let bytes = came.split_to(length).freeze();
-    let mut headers = HeaderMap::with_capacity(places.len());
+    // With room for what the gate says beside it.
+    let mut headers = HeaderMap::with_capacity(places.len() + 8);
     for (name, place) in places {
         let value = bytes.get(place.clone()).map(|_| bytes.slice(place)).ok_or_else(malformed)?;
         headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| malformed())?);

@@ -48,18 +48,17 @@ impl Http2 {
         &self,
         upstream: &UpstreamUrl,
         bounds: UpstreamBounds,
-        request: Request<CarriedIn>,
+        mut request: Request<CarriedIn>,
         again: impl Fn() -> Option<Request<CarriedIn>>,
     ) -> Result<(Response<Incoming>, Stream), Failed> {
         let Some(stream) = self.open(upstream, bounds.streams) else {
-            return Err(Failed::unsent(UpstreamError::Full, request));
+            return Err(Failed::unsent(UpstreamError::Full, request.into_body()));
         };
-        let mut request = request;
         let mut retried = false;
         loop {
             let (mut sender, fresh) = match timeout(bounds.connect, self.sender(&stream.0, upstream)).await {
-                Err(_) => return Err(Failed::unsent(UpstreamError::Slow("connection"), request)),
-                Ok(Err(why)) => return Err(Failed::unsent(UpstreamError::Connect(why), request)),
+                Err(_) => return Err(Failed::unsent(UpstreamError::Slow("connection"), request.into_body())),
+                Ok(Err(why)) => return Err(Failed::unsent(UpstreamError::Connect(why), request.into_body())),
                 Ok(Ok(sender)) => sender,
             };
             match timeout(bounds.response, sender.try_send_request(request)).await {

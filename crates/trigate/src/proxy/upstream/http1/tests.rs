@@ -1,6 +1,22 @@
 use super::*;
 use tokio::io::AsyncWriteExt as _;
 
+struct Plain(Method);
+
+impl Head for Plain {
+    fn method(&self) -> &Method {
+        &self.0
+    }
+
+    fn write_target(&self, out: &mut BytesMut) {
+        out.extend_from_slice(b"/x?y=1");
+    }
+
+    fn write_lines(&self, out: &mut BytesMut) {
+        write_line(out, "host", b"api");
+    }
+}
+
 /// An exchange with an API that says `answer` whatever it is asked, and then closes or does not.
 async fn exchange(method: Method, answer: &[u8], close: bool) -> Result<(Response<()>, Vec<u8>, bool), WireError> {
     let (near, mut far) = tokio::io::duplex(1 << 20);
@@ -9,8 +25,7 @@ async fn exchange(method: Method, answer: &[u8], close: bool) -> Result<(Respons
         far.shutdown().await.unwrap();
     }
     let body = CarriedIn::none(std::rc::Rc::default());
-    let request = Request::builder().method(method).uri("/x?y=1").header("host", "api").body(body).unwrap();
-    let response = Connection::new(near).send(request).await.map_err(|failed| failed.error)?;
+    let response = Connection::new(near).send(&Plain(method), body).await.map_err(|failed| failed.error)?;
     let (parts, mut body) = response.into_parts();
     let mut read = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
