@@ -275,24 +275,14 @@ class Bench:
             if status not in (401, 403):
                 log(f"   !! {name}: not refused ({status}): {bad[:60]}")
 
-    def wrk(self, url, seconds, file, first, lines, header):
+    def wrk(self, url, seconds, file, first, lines, header, pause=0):
         command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{self.options.connections}", f"-d{seconds}s", "--timeout", "20s",
-                   "-s", HERE / "load.lua", url, "--", file or "-", first, lines, header]
+                   "-s", HERE / "load.lua", url, "--", file or "-", first, lines, header, pause]
         said = subprocess.run(list(map(str, command)), capture_output=True, text=True, preexec_fn=self.first_in_line)
         found = re.search(r"^RESULT (.*)$", said.stdout, re.M)
         if not found:
             raise RuntimeError("wrk: " + said.stdout + said.stderr)
         return json.loads(found[1])
-
-    def h2load(self, url, seconds, header, value, rate):
-        """An open load at a fixed rate; latencies in microseconds, sorted."""
-        out, connections = self.folder / "h2load.log", 16
-        out.unlink(missing_ok=True)
-        command = ["taskset", "-c", LOAD_CORE, "h2load", "--h1", "-t1", f"-c{connections}", f"--rps={rate / connections:.0f}",
-                   f"-D{seconds}", f"--log-file={out}"] + (["-H", header.replace("{}", value)] if header else []) + [url]
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=self.first_in_line)
-        lines = [line.split() for line in out.read_text().splitlines()]
-        return sorted(int(line[2]) for line in lines if line[1] == "200")
 
     def measure(self, row, first_round):
         work, who, start, path, header, file, lines, refuse, let_in = row
@@ -329,26 +319,29 @@ class Bench:
                 self.stop(process)
 
     def latency(self):
-        """What the gate adds at half of its own full load, against the API asked directly at the same rate."""
+        """What the gate adds at about half of its own full load, against the API asked directly at the same rate. Each of
+        the connections rests at random between its requests: they do not come in bursts, as a timer would send them."""
         full = [one["rps"] for one in self.rows.get(("RS256, 10,000 tokens in rotation", "trigate"), [])]
         if not full:
             return None
-        rate, token = statistics.median(full) / 2, open(self.work / "rs256.tokens").readline().strip()
-        rounds = []
+        pause = max(1, round(2 * self.options.connections / statistics.median(full) * 1000))
+        rounds, tokens, warm = [], self.work / "rs256.tokens", self.options.tokens
         for _ in range(self.options.rounds):
             processes, port = self.trigate()()
             try:
-                ask = lambda url: self.h2load(url, self.options.seconds, BEARER, token, rate)
+                ask = lambda url, seconds: self.wrk(url, seconds, tokens, 0, warm, BEARER, pause)
                 gate = f"http://127.0.0.1:{port}/token/"
-                self.h2load(gate, 1, BEARER, token, rate)
-                direct, through = ask(f"http://127.0.0.1:{self.upstream_port}/"), ask(gate)
-                at = lambda all, part: all[int(part * (len(all) - 1))]
-                rounds.append({name: at(through, part) - at(direct, part) for name, part in (("p50", 0.5), ("p99", 0.99))})
-                log(f"   added latency at {rate:.0f}/s: p50 {rounds[-1]['p50']} us, p99 {rounds[-1]['p99']} us")
+                self.wrk(gate, self.options.warm, tokens, 0, warm, BEARER)
+                direct = ask(f"http://127.0.0.1:{self.upstream_port}/", self.options.seconds)
+                through = ask(gate, self.options.seconds)
+                one = {name: through[name] - direct[name] for name in ("p50", "p99")}
+                one["rate"] = through["requests"] / through["us"] * 1e6
+                rounds.append(one)
+                log(f"   added latency at {one['rate']:.0f}/s: p50 {one['p50']} us, p99 {one['p99']} us")
             finally:
                 for process in processes:
                     self.stop(process)
-        return {"rate": rate, **{name: statistics.median(one[name] for one in rounds) for name in ("p50", "p99")}}
+        return {name: statistics.median(one[name] for one in rounds) for name in ("rate", "p50", "p99")}
 
     def memory(self):
         processes, _ = self.trigate()()

@@ -1,9 +1,14 @@
 -- wrk script: one request per line of FILE, with the line in the place of {} in HEADER ("Name: value {}").
--- wrk … -s load.lua URL -- FILE FIRST COUNT HEADER ; FILE `-`: the same request again and again.
+-- wrk … -s load.lua URL -- FILE FIRST COUNT HEADER PAUSE ; FILE `-`: the same request again and again. With a PAUSE
+-- each connection rests before each request, between nothing and twice as many milliseconds.
 local requests, next_one, wrapped = {}, 0, 0
 
 function init(args)
   local file, first, count, header = args[1], tonumber(args[2]), tonumber(args[3]), args[4] or ""
+  local pause = tonumber(args[5] or "0")
+  if pause > 0 then
+    delay = function() return math.random(0, 2 * pause) end
+  end
   local name, value = header:match("^([^:]+):%s*(.*)$")
   local function add(line)
     local headers = {}

@@ -26,7 +26,6 @@ const BENCH_PACKAGES: &[(&str, &[&str])] = &[
     ("lua-cjson", &["/usr/share/lua/5.1/cjson"]),
     ("haproxy", &["/usr/sbin/haproxy"]),
     ("wrk", &["/usr/bin/wrk"]),
-    ("nghttp2-client", &["/usr/bin/h2load"]),
     ("nodejs", &["/usr/bin/node", "/usr/local/bin/node"]),
     ("python3", &["/usr/bin/python3", "/usr/local/bin/python3"]),
 ];

@@ -116,7 +116,7 @@ async fn a_token_tells_who_and_the_upstream_hears_it() {
     let ask =
         rig.ask("/orders").bearer(&rig.token(json!({}))).header("x-trigate-user", "usr_evil").header("accept", "a");
     let permit = ask.admit().await.unwrap();
-    let headers = permit.forwarded_headers(ask.headers(), Some("assertion".into()));
+    let headers = permit.forwarded_headers(ask.headers(), Some("assertion"));
     for (name, value) in [
         ("x-trigate-user", ALICE),
         ("x-trigate-email", "alice@example.com"),

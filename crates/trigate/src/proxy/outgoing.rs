@@ -89,8 +89,7 @@ impl Outgoing<'_> {
 
     /// The whole request, for a client that takes one.
     pub fn request(&self, body: CarriedIn) -> Option<Request<CarriedIn>> {
-        let mut target =
-            if self.upstream.http2 { self.upstream.origin() } else { String::with_capacity(128) };
+        let mut target = if self.upstream.http2 { self.upstream.origin() } else { String::with_capacity(128) };
         target.push_str(&self.upstream.prefix);
         target.push_str(self.passage.permit.permit().path().as_str());
         if let Some(query) = self.passage.head.uri.query() {

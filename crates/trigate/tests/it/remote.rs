@@ -438,6 +438,9 @@ fn search(memory: &[u8], needles: &[(&'static str, Vec<u8>)]) -> Vec<&'static st
     found.into_values().collect()
 }
 
+/// Read at once; a whole number of pages.
+const PIECE: usize = 64 << 10;
+
 fn memory_of(pid: u32) -> Vec<u8> {
     use std::os::unix::fs::FileExt as _;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -446,9 +449,12 @@ fn memory_of(pid: u32) -> Vec<u8> {
     for line in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|mode| mode.starts_with("rw"))) {
         let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
         let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
-        let mut part = vec![0; usize::try_from(to - from).unwrap()];
-        if memory.read_exact_at(&mut part, from).is_ok() {
-            all.extend_from_slice(&part);
+        for at in (from..to).step_by(PIECE) {
+            let mut piece = vec![0; PIECE.min(usize::try_from(to - at).unwrap())];
+            // Most of what the allocator has reserved was never touched.
+            if memory.read_exact_at(&mut piece, at).is_ok() && piece != [0; PIECE][..piece.len()] {
+                all.extend_from_slice(&piece);
+            }
         }
     }
     all

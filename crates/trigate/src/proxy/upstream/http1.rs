@@ -82,7 +82,8 @@ impl Connection {
             Ok(sent) => out.advance(sent),
         }
         let head_only = *head.method() == Method::HEAD;
-        let mut exchange = Box::new(Exchange { connection: self, body: Some(body), framing, sent: false, broken: None });
+        let mut exchange =
+            Box::new(Exchange { connection: self, body: Some(body), framing, sent: false, broken: None });
         let (response, end) = poll_fn(|cx| exchange.poll_answer(head_only, cx)).await.map_err(Failed::sent)?;
         let reusable = is_kept(&response);
         Ok(response.map(|()| Incoming { exchange: Some(exchange), end, reusable, broken_off: false }))
