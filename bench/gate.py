@@ -278,7 +278,9 @@ class Bench:
     def wrk(self, url, seconds, file, first, lines, header, pause=0):
         command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{self.options.connections}", f"-d{seconds}s", "--timeout", "20s",
                    "-s", HERE / "load.lua", url, "--", file or "-", first, lines, header, pause]
-        said = subprocess.run(list(map(str, command)), capture_output=True, text=True, preexec_fn=self.first_in_line)
+        # wrk was seen to hang in its script: better no figure than a machine that is busy for good.
+        said = subprocess.run(list(map(str, command)), capture_output=True, text=True, preexec_fn=self.first_in_line,
+                              timeout=seconds + 60)
         found = re.search(r"^RESULT (.*)$", said.stdout, re.M)
         if not found:
             raise RuntimeError("wrk: " + said.stdout + said.stderr)
