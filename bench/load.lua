@@ -10,10 +10,10 @@ function init(args)
     delay = function() return math.random(0, 2 * pause) end
   end
   local name, value = header:match("^([^:]+):%s*(.*)$")
+  local head = ("GET %s HTTP/1.1\r\nHost: %s:%s\r\n"):format(wrk.path, wrk.host, wrk.port)
   local function add(line)
-    local headers = {}
-    if name then headers[name] = value:gsub("{}", function() return line end) end
-    requests[#requests + 1] = wrk.format("GET", nil, headers)
+    local header = name and name .. ": " .. value:gsub("{}", function() return line end) .. "\r\n" or ""
+    requests[#requests + 1] = head .. header .. "\r\n"
   end
   if file == "-" then return add("") end
   local number = 0
