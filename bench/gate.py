@@ -479,7 +479,8 @@ def main():
         page = pathlib.Path(options.docs)
         begin, end = "<!-- written by `cargo xtask bench gate --docs` -->", "<!-- end -->"
         before, _, rest = page.read_text().partition(begin)
-        page.write_text(before + begin + "\n" + table(results) + "\n" + end + rest.partition(end)[2])
+        picture_line = "\n![CPU microseconds per request](performance.svg)\n"
+        page.write_text(before + begin + "\n" + table(results) + "\n" + picture_line + end + rest.partition(end)[2])
     if options.svg:
         pathlib.Path(options.svg).write_text(picture(results))
 
