@@ -162,13 +162,11 @@ pub enum SnapshotError {
     Cut,
 }
 
-/// The lines of a snapshot in order.
+/// The lines of a snapshot in order, but for the last: keys may follow, and then [`Line::End`] with the number of all
+/// that came between it and the first.
 pub fn lines(snapshot: Snapshot) -> impl Iterator<Item = Line> + Send {
     let Snapshot { position, applications, keys, clients, signing_keys, disabled_users, standing, opaque_checksum } =
         snapshot;
-    let parts =
-        [applications.len(), keys.len(), clients.len(), signing_keys.len(), disabled_users.len(), standing.len()];
-    let count = parts.iter().fold(0u64, |sum, part| sum.saturating_add(*part as u64));
     std::iter::once(Line::Begin { position, opaque_checksum })
         .chain(applications.into_iter().map(Line::Application))
         .chain(keys.into_iter().map(Line::Key))
@@ -176,15 +174,14 @@ pub fn lines(snapshot: Snapshot) -> impl Iterator<Item = Line> + Send {
         .chain(signing_keys.into_iter().map(Line::SigningKey))
         .chain(disabled_users.into_iter().map(Line::DisabledUser))
         .chain(standing.into_iter().map(Line::Standing))
-        .chain(std::iter::once(Line::End { lines: count }))
 }
 
 /// The longest record: a client's public keys, with room.
 const MAX_LINE: usize = 1 << 20;
 
-/// Takes a snapshot in as its bytes come.
-#[derive(Default)]
-pub struct SnapshotReader {
+/// Takes a snapshot in as its bytes come. Keys, of which there can be millions, are handed on at once.
+pub struct SnapshotReader<K> {
+    on_key: K,
     rest: Vec<u8>,
     number: u64,
     begun: Option<Snapshot>,
@@ -193,7 +190,11 @@ pub struct SnapshotReader {
     since: Vec<Change>,
 }
 
-impl SnapshotReader {
+impl<K: FnMut(KeyRecord)> SnapshotReader<K> {
+    pub const fn new(on_key: K) -> Self {
+        Self { on_key, rest: Vec::new(), number: 0, begun: None, count: 0, ended: false, since: Vec::new() }
+    }
+
     /// Takes the next bytes, wherever they were cut.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let mut bytes = bytes;
@@ -213,7 +214,7 @@ impl SnapshotReader {
         self.ended
     }
 
-    /// The snapshot, and the changes that a file had behind it. A change that was cut short by a crash is left out.
+    /// The snapshot without its keys, and the changes that a file had behind it. A change that was cut short by a crash is left out.
     pub fn finish(self) -> Result<(Snapshot, Vec<Change>), SnapshotError> {
         match self.begun {
             Some(snapshot) if self.ended => Ok((snapshot, self.since)),
@@ -241,7 +242,7 @@ impl SnapshotReader {
             _ if self.ended => return Err(out_of_place),
             Line::Begin { .. } | Line::Change(_) => return Err(out_of_place),
             Line::Application(record) => snapshot.applications.push(record),
-            Line::Key(record) => snapshot.keys.push(record),
+            Line::Key(record) => (self.on_key)(record),
             Line::Client(face) => snapshot.clients.push(face),
             Line::SigningKey(key) => snapshot.signing_keys.push(key),
             Line::DisabledUser(user) => snapshot.disabled_users.push(user),
@@ -300,14 +301,17 @@ mod tests {
 
     fn text() -> Vec<u8> {
         let mut text = Vec::new();
+        let mut count = 0;
         for line in lines(snapshot()) {
             line.write(&mut text).unwrap();
+            count += 1;
         }
+        Line::End { lines: count - 1 }.write(&mut text).unwrap();
         text
     }
 
     fn read(text: &[u8], step: usize) -> Result<(Snapshot, Vec<Change>), SnapshotError> {
-        let mut reader = SnapshotReader::default();
+        let mut reader = SnapshotReader::new(|_| {});
         for part in text.chunks(step) {
             reader.push(part)?;
         }

@@ -3,6 +3,7 @@
 use crate::{
     gate1_identification::{api_key::KeyHolder, rate_limit::LimitState},
     gate2_authentication::{Machine, Token},
+    known::HeldKey,
     normal_path::NormalPath,
     rules::{CredentialKind, Kinds, RouteRule, SubjectKind},
 };
@@ -10,7 +11,7 @@ use http::Method;
 use std::sync::Arc;
 use trigate_core::{
     Position,
-    application::{Application, KeyRecord},
+    application::Application,
     audit::{Facts, GateName},
     id::AppId,
     identity::{Identity, TokenFacts},
@@ -32,7 +33,7 @@ pub(crate) struct Established {
     /// The application of a proven token or certificate, when it is known.
     pub token_application: Option<Arc<Application>>,
     /// Shown or proven although refused: for the record alone.
-    pub key_seen: Option<Arc<KeyRecord>>,
+    pub key_seen: Option<Arc<HeldKey>>,
     pub token_seen: Option<Arc<TokenFacts>>,
     pub certificate_seen: Option<String>,
     /// The token came under the scheme `DPoP`.
@@ -129,7 +130,7 @@ impl Established {
             (None, Some(machine)) => Some(&machine.scopes),
             (None, None) => None,
         };
-        let of_key = self.key.as_ref().and_then(|holder| holder.record.scopes.as_ref());
+        let of_key = self.key.as_ref().and_then(|holder| holder.record.scopes());
         match (own, of_key) {
             (Some(own), Some(of_key)) => own.intersection(of_key),
             (Some(own), None) => own.clone(),
@@ -176,7 +177,7 @@ impl Established {
         Facts {
             application: self
                 .application_id()
-                .or(key.map(|key| &key.application))
+                .or(key.map(|key| key.application.as_ref()))
                 .or(token.and_then(|facts| facts.application.as_ref()))
                 .cloned(),
             key: key.map(|key| key.id.clone()),

@@ -67,7 +67,7 @@ fn native_key(passage: &Passage<'_>, piece: &str) -> Option<Exposed> {
 
 fn known_key(passage: &Passage<'_>, digest: &Digest) -> Option<Exposed> {
     let record = passage.known().key(digest)?;
-    Some(Exposed::Key { key: record.id.clone(), application: record.application.clone() })
+    Some(Exposed::Key { key: record.id.clone(), application: record.application.as_ref().clone() })
 }
 
 fn opaque(passage: &Passage<'_>, piece: &str) -> Option<Exposed> {

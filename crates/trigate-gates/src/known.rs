@@ -6,6 +6,7 @@
 
 mod foreign;
 mod kept;
+mod keys;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod tokens;
 
 use self::{
     foreign::ForeignRules,
+    keys::Keys,
     rules::{Narrowings, Rule, RuleSet},
     tokens::RevokedTokens,
 };
@@ -20,6 +22,8 @@ use crate::sharded::Sharded;
 use arc_swap::ArcSwap;
 use http::HeaderName;
 pub use kept::{KeptError, KeptHeader, KeptTokens, fingerprint};
+pub(crate) use keys::HeldKey;
+pub use keys::LoadedKeys;
 use std::{
     collections::HashSet,
     sync::{
@@ -29,7 +33,7 @@ use std::{
 };
 use trigate_core::{
     Position, Timestamp,
-    application::{Application, KeyRecord, State},
+    application::{Application, State},
     certificate::ClientCertificate,
     change::{Change, ClientFace, PublicKey, RevokedToken, Snapshot, Target, What},
     credential::{ChecksumKey, Digest},
@@ -52,9 +56,7 @@ pub struct Known {
     /// Applied less than this, no lease makes the memory trusted.
     demanded: AtomicU64,
     applications: Sharded<AppId, Arc<Application>>,
-    keys: Sharded<[u8; 32], Arc<KeyRecord>>,
-    key_digests: Sharded<KeyId, [u8; 32]>,
-    own_headers: ArcSwap<Vec<HeaderName>>,
+    keys: Keys,
     clients: Sharded<ClientId, Arc<ClientFace>>,
     signing_keys: Sharded<String, Arc<SigningKey>>,
     /// Rises when a signing key comes, goes or changes: part of the key of the cache of verified tokens.
@@ -111,9 +113,7 @@ impl Known {
             lease_until: AtomicU64::new(0),
             demanded: AtomicU64::new(0),
             applications: Sharded::default(),
-            keys: Sharded::default(),
-            key_digests: Sharded::default(),
-            own_headers: ArcSwap::default(),
+            keys: Keys::default(),
             clients: Sharded::default(),
             signing_keys: Sharded::default(),
             verifier_epoch: AtomicU64::new(0),
@@ -162,7 +162,13 @@ impl Known {
 
     /// Takes in a snapshot. One that is older than what is known is ignored. Safe while requests are judged: what
     /// takes away comes first, and revocations known before are kept.
-    pub fn load(&self, snapshot: Snapshot) {
+    pub fn load(&self, mut snapshot: Snapshot) {
+        let keys = std::mem::take(&mut snapshot.keys).into_iter().collect();
+        self.load_with(snapshot, keys);
+    }
+
+    /// As [`Self::load`], of a snapshot whose keys came page by page.
+    pub fn load_with(&self, snapshot: Snapshot, keys: LoadedKeys) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if snapshot.position < self.position() {
             return;
@@ -178,6 +184,7 @@ impl Known {
         let disabled: HashSet<&UserId> = snapshot.disabled_users.iter().collect();
         self.disabled_users.retain(|user, ()| disabled.contains(user));
         self.load_records(&snapshot);
+        self.keys.replace(keys.0);
         self.checksum_key.store(Arc::new(snapshot.opaque_checksum.clone()));
         self.position.store(snapshot.position.0, Ordering::Release);
     }
@@ -185,12 +192,6 @@ impl Known {
     fn load_records(&self, snapshot: &Snapshot) {
         for application in &snapshot.applications {
             self.put_application(application.clone());
-        }
-        let keys: HashSet<&KeyId> = snapshot.keys.iter().map(|key| &key.id).collect();
-        self.keys.retain(|_, key| keys.contains(&key.id));
-        self.key_digests.retain(|id, _| keys.contains(id));
-        for key in &snapshot.keys {
-            self.put_key(key.clone());
         }
         for client in &snapshot.clients {
             self.clients.insert(client.id.clone(), Arc::new(client.clone()));
@@ -276,7 +277,7 @@ impl Known {
         let rule = |keep_until: &Timestamp| Rule { position: change.position, at: change.at, keep_until: *keep_until };
         match &change.what {
             What::Application { record } => self.put_application(record.clone()),
-            What::Key { record } => self.put_key(record.clone()),
+            What::Key { record } => self.keys.put(record.clone()),
             What::Client { record } => {
                 self.clients.insert(record.id.clone(), Arc::new(record.clone()));
             }
@@ -334,22 +335,6 @@ impl Known {
         self.applications.insert(record.id.clone(), Arc::new(record));
     }
 
-    fn put_key(&self, record: KeyRecord) {
-        let digest = *record.digest.bytes();
-        if let Some(name) = record.header.as_deref().and_then(own_header) {
-            let names = self.own_headers.load();
-            if !names.contains(&name) {
-                let mut names = names.as_ref().clone();
-                names.push(name);
-                self.own_headers.store(Arc::new(names));
-            }
-        }
-        if let Some(old) = self.key_digests.insert(record.id.clone(), digest).filter(|old| *old != digest) {
-            self.keys.remove(&old);
-        }
-        self.keys.insert(digest, Arc::new(record));
-    }
-
     fn put_signing_key(&self, record: &PublicKey) {
         let key = VerifyingKey::from_jwk(&record.jwk).ok().filter(|key| key.kid() == Some(record.kid.as_str()));
         let known = SigningKey { key, published_until: record.published_until, revoked: record.revoked };
@@ -367,13 +352,13 @@ impl Known {
     }
 
     /// The key whose digest this is: the exact key or none (K04).
-    pub(crate) fn key(&self, digest: &Digest) -> Option<Arc<KeyRecord>> {
-        self.keys.get(digest.bytes())
+    pub(crate) fn key(&self, digest: &Digest) -> Option<Arc<HeldKey>> {
+        self.keys.find(digest)
     }
 
     /// The headers that imported keys arrive in.
     pub fn own_headers(&self) -> Arc<Vec<HeaderName>> {
-        self.own_headers.load_full()
+        self.keys.own_headers()
     }
 
     pub(crate) fn signing_key(&self, kid: &str) -> Option<Arc<SigningKey>> {
@@ -389,7 +374,7 @@ impl Known {
     }
 
     /// Was the key, or all of its application before it was born, revoked?
-    pub(crate) fn check_key(&self, key: &KeyRecord) -> Result<(), Reason> {
+    pub(crate) fn check_key(&self, key: &HeldKey) -> Result<(), Reason> {
         if self.revoked.keys.any(&key.id) {
             return Err(Reason::KeyRevoked);
         }

@@ -47,7 +47,7 @@ pub use gate2_authentication::{
     Authenticated, Current,
     issuers::{IssuerStatus, Issuers},
 };
-pub use known::{KeptError, KeptHeader, KeptTokens, Known, fingerprint};
+pub use known::{KeptError, KeptHeader, KeptTokens, Known, LoadedKeys, fingerprint};
 pub use normal_path::{Ambiguous, NormalPath};
 pub use passage::{Gates, GatesParts, OnExposed};
 pub use permit::Permit;

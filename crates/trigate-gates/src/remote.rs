@@ -10,7 +10,8 @@ mod link;
 pub use link::LinkError;
 
 use crate::{
-    Gates, GatesParts, IssuerRule, Issuers, KeySource, Known, Plan, RouteConflict, RouteRule, Routes, Rules,
+    Gates, GatesParts, IssuerRule, Issuers, KeySource, Known, LoadedKeys, Plan, RouteConflict, RouteRule, Routes,
+    Rules,
     follow::{Follower, OnTrouble},
     system::{SystemClock, SystemRng},
     usage::UsageReporter,
@@ -29,13 +30,14 @@ use std::{
 use tokio::sync::{Notify, watch};
 use trigate_core::{
     Position, Timestamp,
+    application::KeyRecord,
     change::{Change, Snapshot},
     credential::Digest,
     desk::{
         Changes, FindToken, Found, Hello, LeaseAsked, LeaseGiven, LeaseReleased, SnapshotReader, UsageAsked,
         UsageTotals, Welcome,
     },
-    id::{AppId, RequestId, TenantId},
+    id::{AppId, RequestId},
     identity::TokenFacts,
     jose::VerifyingKey,
     port::{
@@ -184,7 +186,7 @@ impl Remote {
     /// Goes on from the file.
     async fn resume(&self, kept: journal::Kept, trouble: Option<LinkError>) -> Result<(), RemoteError> {
         let tail = kept.since.len() as u64;
-        self.known.load(kept.snapshot);
+        self.known.load_with(kept.snapshot, kept.keys);
         for change in &kept.since {
             self.known.apply(change);
         }
@@ -200,21 +202,22 @@ impl Remote {
 
     /// Everything anew from the desk.
     async fn load(&self) -> Result<(), RemoteError> {
-        let snapshot = self.fetch_snapshot().await?;
-        self.known.load(snapshot);
+        let mut keys = LoadedKeys::default();
+        let snapshot = self.fetch_snapshot(|key| keys.take(key)).await?;
+        self.known.load_with(snapshot, keys);
         self.follower.renew().await?;
         Ok(())
     }
 
     /// Fetches a snapshot, and keeps it where a file was asked for.
-    async fn fetch_snapshot(&self) -> Result<Snapshot, RemoteError> {
+    async fn fetch_snapshot(&self, on_key: impl FnMut(KeyRecord) + Send) -> Result<Snapshot, RemoteError> {
         let file = |error: std::io::Error| RemoteError::File(error.to_string());
-        let Some(journal) = &self.journal else { return Ok(fetch(&self.link, |_| Ok(())).await?) };
+        let Some(journal) = &self.journal else { return Ok(fetch(&self.link, |_| Ok(()), on_key).await?) };
         let mut new = journal.begin(&self.welcome).map_err(file)?;
-        let written = fetch(&self.link, |bytes| {
+        let keep = |bytes: &[u8]| {
             new.write(bytes).map_err(|error| LinkError::Unreadable(format!("the snapshot file: {error}")))
-        });
-        match written.await {
+        };
+        match fetch(&self.link, keep, on_key).await {
             Ok(snapshot) => {
                 journal.replace(new, snapshot.position).map_err(file)?;
                 Ok(snapshot)
@@ -347,7 +350,7 @@ async fn tidy_up(remote: std::sync::Weak<Remote>, mut stop: watch::Receiver<bool
         let Some(remote) = remote.upgrade() else { return };
         remote.known.sweep();
         if remote.journal.as_ref().is_some_and(|journal| journal.wants_replacing())
-            && let Err(error) = remote.fetch_snapshot().await
+            && let Err(error) = remote.fetch_snapshot(|_| {}).await
         {
             (remote.follower.on_trouble)(&StoreError::Unavailable(error.to_string()), 1);
         }
@@ -357,8 +360,9 @@ async fn tidy_up(remote: std::sync::Weak<Remote>, mut stop: watch::Receiver<bool
 async fn fetch(
     link: &Link,
     mut keep: impl FnMut(&[u8]) -> Result<(), LinkError> + Send,
+    on_key: impl FnMut(KeyRecord) + Send,
 ) -> Result<Snapshot, LinkError> {
-    let mut reader = SnapshotReader::default();
+    let mut reader = SnapshotReader::new(on_key);
     link.stream("/snapshot", PART, |bytes| {
         keep(bytes)?;
         reader.push(bytes).map_err(|error| LinkError::Unreadable(error.to_string()))
@@ -405,10 +409,6 @@ impl Feed for Desk {
 
     async fn changes_beyond(&self, position: Position, limit: u32, timeout_ms: u64) -> Result<Vec<Change>, StoreError> {
         Ok(self.changes(position, limit, timeout_ms).await?.changes)
-    }
-
-    async fn snapshot(&self, _: &TenantId, _: Timestamp) -> Result<Snapshot, StoreError> {
-        Ok(fetch(&self.link, |_| Ok(())).await?)
     }
 }
 

@@ -27,8 +27,8 @@ impl<K: Hash + Eq, V> Default for Sharded<K, V> {
 impl<K: Hash + Eq, V> Sharded<K, V> {
     fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<Map<K, V>> {
         let [first, ..] = &self.shards;
-        // The top bits: the map inside uses the low ones.
-        let index = (self.hasher.hash_one(key) >> 60) as usize;
+        // Neither the low bits nor the seven high ones: the map inside uses them.
+        let index = (self.hasher.hash_one(key) >> 48) as usize % SHARDS;
         self.shards.get(index).unwrap_or(first)
     }
 

@@ -47,7 +47,7 @@ impl Standing {
             let leeway = granted.rules.issuer(&token.facts.issuer).map_or(0, |rule| rule.leeway_s.min(60));
             token.facts.expires_at.plus_seconds(i64::from(leeway))
         });
-        let of_key = established.key.as_ref().and_then(|holder| holder.record.expires_at);
+        let of_key = established.key.as_ref().and_then(|holder| holder.record.expires_at());
         let of_certificate = granted.certificate.as_ref().map(|certificate| certificate.not_after);
         [of_token, of_key, of_certificate].into_iter().flatten().min()
     }

@@ -29,7 +29,7 @@ pub use authorize::redirect::{BadRedirectUri, check_registration as check_redire
 pub use config::{BadConfig, IssuerConfig, MutualTls, ScopeDescription};
 pub use issuer::{Issuer, IssuerParts, StartError};
 pub use keys::KeysError;
-pub use mint::{AssertionRequest, MintError};
+pub use mint::{AssertionRequest, MintError, SecurityEvent};
 pub use userinfo::{UserinfoError, userinfo};
 
 use axum::{

@@ -86,6 +86,20 @@ impl Outbound {
         self.call(url, Call::json(body, bearer), max_bytes).await
     }
 
+    /// POST of a text that proves itself, such as a signed event (RFC 8935).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn post(
+        &self,
+        url: &str,
+        kind: &'static str,
+        body: String,
+        max_bytes: usize,
+    ) -> Result<Fetched, FetchError> {
+        self.call(url, Call::Post { body, kind, authorization: None }, max_bytes).await
+    }
+
     async fn call(&self, url: &str, call: Call, max_bytes: usize) -> Result<Fetched, FetchError> {
         let target = Target::parse(url)?;
         let run = async {

@@ -67,6 +67,15 @@ impl Tenant {
         self.shared.writer.commit(&self.tenant, &self.shared.clock, Some(act), work).await
     }
 
+    /// Several changes in one step; the work chains the act of each.
+    pub async fn write_each<T, W>(&self, work: W) -> Stored<T>
+    where
+        T: Send + 'static,
+        W: for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'static,
+    {
+        self.shared.writer.commit(&self.tenant, &self.shared.clock, None, work).await
+    }
+
     /// A change that is no act: counters and the like.
     pub async fn keep<T, W>(&self, work: W) -> Result<T, StoreError>
     where

@@ -104,9 +104,16 @@ impl Tx {
 
     /// Chains the job's act, if it has one.
     async fn finish(&mut self) -> Result<(), StoreError> {
+        match self.act.take() {
+            Some(act) => self.chain_act(act).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Appends one act to the chain. Of a job that makes several changes, each has its own.
+    pub async fn chain_act(&mut self, act: Act) -> Result<(), StoreError> {
         const INSERT: &str = "INSERT INTO acts (tenant, place, at, user_id, client, application, target, bytes, hash) \
                               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        let Some(act) = self.act.take() else { return Ok(()) };
         let bytes = serde_json::to_vec(&act).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let before = self.chain().await?;
         let after = before.append(&bytes);

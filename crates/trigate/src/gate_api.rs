@@ -40,7 +40,9 @@ use trigate_core::{
     },
     id::{KeyId, RequestId, TenantId},
     jose::VerifyingKey,
-    port::{ActFilter, AuditSink, Clock, LEASE_LIFE_MS, Mark, Rng, Slot, StoreError, SystemStore, TenantStore},
+    port::{
+        ActFilter, AuditSink, Clock, LEASE_LIFE_MS, LeftOut, Mark, Rng, Slot, StoreError, SystemStore, TenantStore,
+    },
     quota::{MAX_REPORTED, UsageReport},
 };
 
@@ -111,6 +113,8 @@ const MAX_WAIT_MS: u64 = 20_000;
 const MAX_CHANGES: u32 = 1_000;
 /// Parts of a snapshot.
 const PART: usize = 64 << 10;
+/// Keys of a part.
+const KEYS: u32 = 500;
 
 pub fn router(door: Arc<GateDoor>) -> Router {
     let verbs = Router::new()
@@ -210,26 +214,68 @@ impl GateDoor {
 }
 
 async fn snapshot(State(door): Door, _: GateCaller) -> Result<Response, Problem> {
-    let mut snapshot = stored(door.system.snapshot(&door.tenant, door.clock.now()).await)?;
+    let snapshot = door.system.snapshot_without(&door.tenant, door.clock.now(), LeftOut::Keys).await;
+    let mut snapshot = stored(snapshot)?;
     snapshot.opaque_checksum = Some(door.checksum.clone());
-    let mut lines = desk::lines(snapshot);
-    // One part at a time, as fast as the gate reads.
-    let parts = futures_util::stream::iter(std::iter::from_fn(move || {
-        let mut part = Vec::with_capacity(PART + 4096);
-        while part.len() < PART {
-            let Some(line) = lines.next() else { break };
-            if let Err(error) = Line::write(&line, &mut part) {
-                // The gate sees that the end is missing.
+    let telling = Telling { door, few: Box::new(desk::lines(snapshot)), few_told: false, last_key: None, told: 0 };
+    // One part at a time, as fast as the gate reads. One that fails ends it, and the gate sees that the end is missing.
+    let parts = futures_util::stream::unfold(Some(telling), |telling| async {
+        let mut telling = telling?;
+        match telling.part().await {
+            Ok((part, ended)) => Some((Ok::<_, Infallible>(part), (!ended).then_some(telling))),
+            Err(error) => {
                 tracing::error!(%error, "a snapshot breaks off");
-                return None;
+                None
             }
         }
-        (!part.is_empty()).then(|| Ok::<_, Infallible>(Bytes::from(part)))
-    }));
+    });
     let mut response = Body::from_stream(parts).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
+}
+
+/// A snapshot on its way: what is few, then the keys page by page, never all of them at once.
+struct Telling {
+    door: Arc<GateDoor>,
+    few: Box<dyn Iterator<Item = Line> + Send>,
+    few_told: bool,
+    last_key: Option<KeyId>,
+    /// Lines so far, with the first.
+    told: u64,
+}
+
+impl Telling {
+    /// The next part, and whether it was the last.
+    async fn part(&mut self) -> Result<(Bytes, bool), String> {
+        let mut part = Vec::with_capacity(PART + 4096);
+        while !self.few_told && part.len() < PART {
+            match self.few.next() {
+                Some(line) => self.tell(&line, &mut part)?,
+                None => self.few_told = true,
+            }
+        }
+        if !self.few_told {
+            return Ok((part.into(), false));
+        }
+        let (system, tenant) = (&self.door.system, &self.door.tenant);
+        let keys = system.keys_after(tenant, self.last_key.as_ref(), KEYS).await.map_err(|error| error.to_string())?;
+        let ended = keys.is_empty();
+        for key in keys {
+            self.last_key = Some(key.id.clone());
+            self.tell(&Line::Key(key), &mut part)?;
+        }
+        if ended {
+            let lines = self.told.saturating_sub(1);
+            self.tell(&Line::End { lines }, &mut part)?;
+        }
+        Ok((part.into(), ended))
+    }
+
+    fn tell(&mut self, line: &Line, part: &mut Vec<u8>) -> Result<(), String> {
+        self.told += 1;
+        line.write(part).map_err(|error| error.to_string())
+    }
 }
 
 #[derive(Deserialize)]

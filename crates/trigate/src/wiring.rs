@@ -142,10 +142,25 @@ impl Server {
         let usage = base.usage(&config, &machine, &gates);
         // SECURITY: before the first request, or a restart would give every quota back.
         usage.learn().await.map_err(StartError::of)?;
+        let notices = crate::leaks::Notices::default();
+        let teller = crate::leaks::Teller {
+            notices: notices.clone(),
+            issuer: Arc::clone(&issuer),
+            outbound: outbound.clone(),
+            clock: Arc::clone(&machine.clock),
+        };
+        let leaks = Arc::new(crate::leaks::Reports::new(
+            Arc::clone(&reload.leaks),
+            Arc::clone(&operator),
+            Arc::clone(&machine.clock),
+            outbound.clone(),
+            notices,
+        ));
         let mut running_tasks = std::mem::take(&mut base.tasks);
         running_tasks.push(tokio::spawn(Arc::clone(&usage).run(stop.clone())));
         running_tasks.push(tokio::spawn(tasks::rotate_keys(Arc::clone(&issuer), stop.clone())));
         running_tasks.push(tokio::spawn(crate::signals::poll(Arc::clone(&receiver), outbound, stop.clone())));
+        running_tasks.push(tokio::spawn(teller.tell(stop.clone())));
         running_tasks.push(tokio::spawn(tasks::refresh_issuers(Arc::clone(&issuers), stop.clone())));
         let sections = [(&config.file.mtls, &reload.trust), (&config.file.issuer.mtls, &reload.issuer_trust)];
         for (mtls, trust) in sections {
@@ -190,6 +205,7 @@ impl Server {
             operator: Arc::clone(&operator),
             receiver,
             issuer_trust: Arc::clone(&reload.issuer_trust),
+            leaks,
             health: health(Health {
                 store: Arc::clone(&base.store),
                 known: Arc::clone(&base.known),
@@ -556,7 +572,8 @@ pub(crate) fn issuer_networks(config: &Config) -> Vec<ipnet::IpNet> {
     });
     let streams = config.file.signals.iter();
     let streams = streams.flat_map(|stream| [Some(&stream.issuer), stream.jwks.as_ref(), stream.poll_url.as_ref()]);
-    if issuers.chain(streams).flatten().any(local) { loopback() } else { vec![] }
+    let scanners = config.file.leak_reports.iter().flat_map(|scanner| [Some(&scanner.keys), scanner.webhook.as_ref()]);
+    if issuers.chain(streams).chain(scanners).flatten().any(local) { loopback() } else { vec![] }
 }
 
 /// Both loopback networks.

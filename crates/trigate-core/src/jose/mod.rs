@@ -11,6 +11,7 @@
 mod algorithm;
 mod claims;
 mod compact;
+mod der;
 mod embedded;
 mod error;
 mod jwk;

@@ -50,7 +50,7 @@ impl fmt::Debug for Scope {
 }
 
 /// A set of scopes. Order and repetition carry no meaning. Cloning copies nothing.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Vec<Scope>", into = "Vec<Scope>")]
 pub struct ScopeSet(
     /// In ascending order, each once. INVARIANT: `None` is the only empty set.

@@ -4,6 +4,7 @@ use super::{StoreError, Stored};
 use crate::{
     act::Act,
     application::{Application, KeyRecord, State},
+    credential::Digest,
     id::{AppId, KeyId},
     time::Timestamp,
 };
@@ -28,7 +29,12 @@ pub trait Applications: Send + Sync {
 
     /// `Conflict` when id or digest is taken. `born` is set by the store.
     async fn create_key(&self, act: Act, new: KeyRecord) -> Stored<KeyRecord>;
+    /// Makes keys that were given out elsewhere, in one step, each by its own act. Those whose digest is there
+    /// already are left out.
+    async fn import_keys(&self, new: Vec<(Act, KeyRecord)>) -> Stored<Vec<KeyRecord>>;
     async fn find_key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
+    /// By the SHA-256 of its whole text.
+    async fn find_key_by_digest(&self, digest: &Digest) -> Result<Option<KeyRecord>, StoreError>;
     async fn list_keys(&self, application: Option<&AppId>) -> Result<Vec<KeyRecord>, StoreError>;
     /// Makes `successor` and lets the old key expire at `old_until`, in one step.
     async fn rotate_key(&self, act: Act, id: &KeyId, successor: KeyRecord, old_until: Timestamp) -> Stored<KeyRecord>;

@@ -2,8 +2,9 @@
 
 use super::StoreError;
 use crate::{
+    application::KeyRecord,
     change::{Change, Position, RevokedToken, Snapshot},
-    id::TenantId,
+    id::{KeyId, TenantId},
     time::Timestamp,
 };
 use async_trait::async_trait;
@@ -21,22 +22,41 @@ pub trait Feed: Send + Sync {
         self.wait_beyond(position, timeout_ms).await?;
         self.changes_after(position, limit).await
     }
+}
+
+/// What a snapshot leaves out, because there can be millions; it is read after it, page by page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    Keys,
+    KeysAndRevokedTokens,
+}
+
+/// All that a gate knows, to begin with.
+#[async_trait]
+pub trait Snapshots: Send + Sync {
     async fn snapshot(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError>;
-    /// The snapshot without revoked tokens, which can be millions: they are read after it, page by page. A feed that is far
-    /// away streams all in one.
-    async fn snapshot_without_tokens(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError> {
-        self.snapshot(tenant, now).await
-    }
-    /// Tokens revoked after `position` that may be alive, oldest first, at most `limit`; none where the snapshot has them.
+    async fn snapshot_without(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+        left_out: LeftOut,
+    ) -> Result<Snapshot, StoreError>;
+    /// API keys after this one, by id, at most `limit`. INVARIANT: read after a snapshot they are as new as it, or newer:
+    /// with the changes after it, none is missing and none is old.
+    async fn keys_after(
+        &self,
+        tenant: &TenantId,
+        after: Option<&KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyRecord>, StoreError>;
+    /// Tokens revoked after `position` that may be alive, oldest first, at most `limit`.
     async fn revoked_tokens(
         &self,
-        _tenant: &TenantId,
-        _position: Position,
-        _now: Timestamp,
-        _limit: u32,
-    ) -> Result<Vec<RevokedToken>, StoreError> {
-        Ok(Vec::new())
-    }
+        tenant: &TenantId,
+        position: Position,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RevokedToken>, StoreError>;
 }
 
 /// A gate trusts its memory for so long after it last asked.

@@ -29,7 +29,7 @@ pub use clients::Clients;
 pub use clock::{Clock, Monotonic, Rng};
 pub use crypto::{Hasher, HasherError, Seal, SealError};
 pub use error::{Committed, StoreError, Stored};
-pub use feed::{Feed, LEASE_LIFE_MS, LeaseHolder, Leases, Propagation, PropagationError};
+pub use feed::{Feed, LEASE_LIFE_MS, LeaseHolder, Leases, LeftOut, Propagation, PropagationError, Snapshots};
 pub use fetch::{Fetch, FetchError, Fetched};
 pub use grants::{
     CodeOutcome, CodeRefusal, Grants, Issuance, NewCode, NewRefresh, OpaqueRecord, RedeemCode, RefreshOutcome,

@@ -47,7 +47,7 @@ impl<T> TenantStore for T where
 
 /// What belongs to no tenant.
 #[async_trait]
-pub trait SystemStore: Feed + Leases {
+pub trait SystemStore: Feed + Snapshots + Leases {
     /// Removes rows whose time is over, at most `limit` of each kind; says how many went.
     async fn sweep(&self, now: crate::Timestamp, limit: u32) -> Result<u64, StoreError>;
     /// Every table as JSON lines, from one consistent view. Secrets stay hashed or sealed.

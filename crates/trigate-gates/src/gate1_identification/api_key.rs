@@ -3,14 +3,13 @@
 //! Trusts [`Known`]. Never looks at a part of a key: the digest of the whole text finds the exact key or none.
 
 use crate::{
-    known::{Known, own_header},
+    known::{HeldKey, Known},
     request::PresentedKey,
 };
-use ipnet::IpNet;
 use std::{net::IpAddr, sync::Arc};
 use trigate_core::{
     Timestamp,
-    application::{Application, KeyRecord, State},
+    application::{Application, State},
     credential::{ApiKey, Digest},
     reason::Reason,
 };
@@ -21,16 +20,16 @@ const MAX_KEY_BYTES: usize = 512;
 /// A good key with its application.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyHolder {
-    pub record: Arc<KeyRecord>,
+    pub record: Arc<HeldKey>,
     pub application: Arc<Application>,
 }
 
 /// The key that was presented, whatever its state.
-pub(crate) fn find_key(known: &Known, presented: PresentedKey<'_>) -> Result<Arc<KeyRecord>, Reason> {
+pub(crate) fn find_key(known: &Known, presented: PresentedKey<'_>) -> Result<Arc<HeldKey>, Reason> {
     let digest = read_key(presented)?;
     let record = known.key(&digest).ok_or(Reason::KeyUnknown)?;
     // An imported key is taken from the header that it was imported with, and from no other.
-    if record.header.as_deref().and_then(own_header).as_ref() != presented.own_header {
+    if record.header() != presented.own_header {
         return Err(Reason::KeyUnknown);
     }
     Ok(record)
@@ -52,40 +51,29 @@ fn read_key(presented: PresentedKey<'_>) -> Result<Digest, Reason> {
 /// Judges the key's state, the application's, the times and the place.
 pub(crate) fn judge_key(
     known: &Known,
-    record: Arc<KeyRecord>,
+    record: Arc<HeldKey>,
     client: IpAddr,
     now: Timestamp,
 ) -> Result<KeyHolder, Reason> {
     known.check_key(&record)?;
-    if record.revoked_at.is_some() {
+    if record.revoked {
         return Err(Reason::KeyRevoked);
     }
     if record.state == State::Disabled {
         return Err(Reason::KeyDisabled);
     }
-    if record.not_before.is_some_and(|from| now < from) {
+    if record.not_before().is_some_and(|from| now < from) {
         return Err(Reason::KeyNotYetValid);
     }
-    if record.expires_at.is_some_and(|until| now >= until) {
+    if record.expires_at().is_some_and(|until| now >= until) {
         return Err(Reason::KeyExpired);
     }
     let application = known.application(&record.application).ok_or(Reason::KeyUnknown)?;
     if application.state == State::Disabled {
         return Err(Reason::ApplicationDisabled);
     }
-    check_address(&record, client)?;
-    Ok(KeyHolder { record, application })
-}
-
-/// An entry that cannot be read allows nothing.
-fn check_address(record: &KeyRecord, client: IpAddr) -> Result<(), Reason> {
-    let covers = |entry: &String| match entry.parse::<IpNet>() {
-        Ok(net) => net.contains(&client),
-        Err(_) => entry.parse::<IpAddr>().is_ok_and(|address| address.to_canonical() == client),
-    };
-    if record.allowed_addresses.is_empty() || record.allowed_addresses.iter().any(covers) {
-        Ok(())
-    } else {
-        Err(Reason::KeyAddress)
+    if !record.may_come_from(client) {
+        return Err(Reason::KeyAddress);
     }
+    Ok(KeyHolder { record, application })
 }

@@ -9,10 +9,12 @@ use crate::{
     sharded::Sharded,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(any(test, feature = "remote"))]
+use trigate_core::quota::{MAX_REPORTED, Usage};
 use trigate_core::{
     Timestamp,
     id::AppId,
-    quota::{MAX_REPORTED, Period, Span, Usage},
+    quota::{Period, Span},
 };
 
 /// The counters of a process. They survive a reload of the rules; [`crate::usage::UsageReporter`] keeps them at the desk.
@@ -75,7 +77,11 @@ impl Quotas {
         // Applications are known ones: their number is bounded by the feed.
         self.applications.get_or_make(id, usize::MAX, Arc::default)
     }
+}
 
+/// For the report to a desk: see [`crate::usage`].
+#[cfg(any(test, feature = "remote"))]
+impl Quotas {
     /// What was counted since the last time, at most [`MAX_REPORTED`]. The next call follows [`Self::settle`].
     pub(crate) fn draw(&self) -> Vec<Usage> {
         let mut drawn = Vec::new();

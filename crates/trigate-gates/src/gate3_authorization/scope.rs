@@ -5,7 +5,7 @@ use trigate_core::reason::Reason;
 
 pub(super) fn check(established: &Established) -> Result<(), Reason> {
     let demanded = &established.route.demand.scopes;
-    let of_key = established.key.as_ref().and_then(|holder| holder.record.scopes.as_ref());
+    let of_key = established.key.as_ref().and_then(|holder| holder.record.scopes());
     // SECURITY: a gate's key lies on machines at the rim: whoever finds one gets a gate's knowledge, and no API.
     let for_gates = of_key.is_some_and(|scopes| scopes.iter().any(|scope| scope.as_str() == trigate_core::desk::SCOPE));
     if for_gates && established.route.kind != RouteKind::GateApi {

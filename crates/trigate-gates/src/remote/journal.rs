@@ -4,6 +4,7 @@
 //! Trusts the file as it trusts the configuration beside it: whoever can write here can let anybody in. Knowing is not
 //! trusting: without a lease the routes do what they say.
 
+use crate::LoadedKeys;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _},
@@ -23,6 +24,7 @@ const MAX_TAIL: u64 = 100_000;
 pub(super) struct Kept {
     pub welcome: Welcome,
     pub snapshot: Snapshot,
+    pub keys: LoadedKeys,
     pub since: Vec<Change>,
 }
 
@@ -32,7 +34,8 @@ pub(super) fn read(path: &Path) -> Option<Kept> {
     let mut head = String::new();
     file.read_line(&mut head).ok()?;
     let welcome = serde_json::from_str(&head).ok()?;
-    let mut reader = SnapshotReader::default();
+    let mut keys = LoadedKeys::default();
+    let mut reader = SnapshotReader::new(|key| keys.take(key));
     let mut part = vec![0; 1 << 16];
     loop {
         let count = file.read(&mut part).ok()?;
@@ -43,7 +46,7 @@ pub(super) fn read(path: &Path) -> Option<Kept> {
         }
     }
     let (snapshot, since) = reader.finish().ok()?;
-    Some(Kept { welcome, snapshot, since })
+    Some(Kept { welcome, snapshot, keys, since })
 }
 
 /// The file, open at its end.
@@ -222,7 +225,7 @@ mod tests {
             standing: vec![],
             opaque_checksum: None,
         };
-        for line in lines(snapshot) {
+        for line in lines(snapshot).chain([Line::End { lines: 0 }]) {
             let mut text = Vec::new();
             line.write(&mut text).unwrap();
             new.write(&text).unwrap();

@@ -37,6 +37,25 @@ pub async fn applications_and_keys_keep_what_they_were_given(w: World) {
     assert_eq!(w.tenant.list_keys(None).await.unwrap().len(), 2);
 }
 
+pub async fn a_list_of_keys_is_imported_once(w: World) {
+    let app = w.app("a").await;
+    let (one, two) = (w.key_of(&app.id), w.key_of(&app.id));
+    let twice = trigate_core::application::KeyRecord { digest: two.digest, ..w.key_of(&app.id) };
+    let list = [one.clone(), two.clone(), twice].map(|key| (w.act("key.import"), key)).to_vec();
+    let made = w.tenant.import_keys(list.clone()).await.unwrap().gives_only();
+    assert_eq!(made.iter().map(|key| &key.id).collect::<Vec<_>>(), [&one.id, &two.id]);
+    assert!(made[0].born < made[1].born);
+    let acts = w.tenant.act_chain_head().await.unwrap();
+    assert_eq!(acts.length, 3, "the application's, and one for each key that was made");
+    assert!(w.tenant.import_keys(list).await.unwrap().gives_only().is_empty());
+    assert_eq!(w.tenant.find_key_by_digest(&two.digest).await.unwrap().unwrap(), made[1]);
+    assert!(w.tenant.find_key_by_digest(&w.digest()).await.unwrap().is_none());
+    assert_eq!(w.tenant.act_chain_head().await.unwrap(), acts, "nothing was done");
+    let nobodys = vec![(w.act("key.import"), w.key_of(&app.id)), (w.act("x"), w.key_of(&AppId::mint(w.rng())))];
+    assert!(is_missing(w.tenant.import_keys(nobodys).await));
+    assert_eq!(w.tenant.list_keys(None).await.unwrap().len(), 2, "all or none");
+}
+
 pub async fn clients_keep_what_they_were_given(w: World) {
     let app = w.app("a").await;
     let client = w.client(&app.id).await;

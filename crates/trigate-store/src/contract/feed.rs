@@ -7,6 +7,7 @@ use trigate_core::{
     application::State,
     change::{Change, Snapshot, Target, What},
     id::{TenantId, TokenId},
+    port::LeftOut,
 };
 
 pub async fn positions_have_no_gaps_and_follow_commits(w: World) {
@@ -139,9 +140,11 @@ pub async fn a_snapshot_without_tokens_and_the_tokens_make_the_whole(w: World) {
         w.tenant.revoke(w.act("x"), target, w.later()).await.unwrap().gives_only();
     }
     let whole = system.snapshot(&tenant, w.now()).await.unwrap();
-    let few = system.snapshot_without_tokens(&tenant, w.now()).await.unwrap();
+    let few = system.snapshot_without(&tenant, w.now(), LeftOut::KeysAndRevokedTokens).await.unwrap();
     let (tokens, others): (Vec<_>, Vec<_>) = whole.standing.into_iter().partition(Change::revokes_token);
     assert_eq!((few.standing, few.position), (others, whole.position));
+    let without_keys = system.snapshot_without(&tenant, w.now(), LeftOut::Keys).await.unwrap();
+    assert_eq!(without_keys.standing.len(), 4);
     let page = system.revoked_tokens(&tenant, Position(0), w.now(), 2).await.unwrap();
     let rest = system.revoked_tokens(&tenant, page[1].position, w.now(), 9).await.unwrap();
     let read: Vec<_> = page.iter().chain(&rest).map(|token| (token.position, token.id)).collect();
@@ -149,6 +152,30 @@ pub async fn a_snapshot_without_tokens_and_the_tokens_make_the_whole(w: World) {
     assert_eq!(read, expected);
     let long_after = w.later().plus_seconds(1);
     assert!(system.revoked_tokens(&tenant, Position(0), long_after, 9).await.unwrap().is_empty());
+}
+
+pub async fn a_snapshot_without_keys_and_the_keys_make_the_whole(w: World) {
+    let (tenant, system) = (TenantId::default_tenant(), w.store.system());
+    let app = w.app("a").await;
+    for _ in 0..5 {
+        w.key(&app.id).await;
+    }
+    let whole = system.snapshot(&tenant, w.now()).await.unwrap();
+    let few = system.snapshot_without(&tenant, w.now(), LeftOut::Keys).await.unwrap();
+    assert!(few.keys.is_empty());
+    assert_eq!((few.applications, few.position), (whole.applications, whole.position));
+    let (mut keys, mut after) = (Vec::new(), None);
+    loop {
+        let page = system.keys_after(&tenant, after.as_ref(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        keys.extend(page);
+    }
+    let mut expected = whole.keys;
+    expected.sort_by(|a, b| a.id.cmp(&b.id));
+    assert_eq!(keys, expected);
+    let other = TenantId::parse("other").unwrap();
+    assert!(system.keys_after(&other, None, 9).await.unwrap().is_empty());
 }
 
 pub async fn waiting_ends_when_something_comes(w: World) {

@@ -35,6 +35,7 @@ macro_rules! checks {
 
 checks! {
     accounts::applications_and_keys_keep_what_they_were_given,
+    accounts::a_list_of_keys_is_imported_once,
     accounts::clients_keep_what_they_were_given,
     accounts::users_are_found_however_their_address_is_written,
     accounts::sessions_live_and_end,
@@ -64,6 +65,7 @@ checks! {
     feed::positions_have_no_gaps_and_follow_commits,
     feed::a_snapshot_and_the_tail_make_the_state,
     feed::a_snapshot_without_tokens_and_the_tokens_make_the_whole,
+    feed::a_snapshot_without_keys_and_the_keys_make_the_whole,
     feed::waiting_ends_when_something_comes,
     feed::a_lease_is_taken_only_by_who_is_up_to_date,
     trail::every_act_is_chained,

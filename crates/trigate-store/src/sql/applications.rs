@@ -11,6 +11,7 @@ use trigate_core::{
     Act, Timestamp,
     application::{Application, KeyRecord, State},
     change::What,
+    credential::Digest,
     id::{AppId, KeyId},
     port::{Applications, NewApplication, StoreError, Stored},
 };
@@ -31,6 +32,7 @@ const FIND: &str = select_application!("AND id = $2");
 const FIND_BY_NAME: &str = select_application!("AND name = $2");
 pub const LIST: &str = select_application!("ORDER BY created_at, id");
 const FIND_KEY: &str = select_key!("AND id = $2");
+const FIND_KEY_BY_DIGEST: &str = select_key!("AND digest = $2");
 pub const LIST_KEYS: &str = select_key!("ORDER BY created_at, id");
 const LIST_KEYS_OF: &str = select_key!("AND application = $2 ORDER BY created_at, id");
 
@@ -75,17 +77,25 @@ async fn change_key(tx: &mut Tx, record: KeyRecord) -> Result<KeyRecord, StoreEr
     Ok(record)
 }
 
-async fn insert_key(tx: &mut Tx, mut record: KeyRecord) -> Result<KeyRecord, StoreError> {
+/// `None`: a key of this id or digest is there.
+async fn try_insert_key(tx: &mut Tx, mut record: KeyRecord) -> Result<Option<KeyRecord>, StoreError> {
     const INSERT: &str = "INSERT INTO keys (tenant, id, application, digest, created_at, record) \
                           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
     record.born = tx.next_position();
     record.revoked_at = None;
     let row = values![&tx.tenant, &record.id, &record.application, &record.digest, record.created_at, json(&record)?,];
     if tx.execute(INSERT, row).await? == 0 {
-        return conflict("a key of this id or digest is there already");
+        return Ok(None);
     }
     tx.change(What::Key { record: record.clone() }).await?;
-    Ok(record)
+    Ok(Some(record))
+}
+
+async fn insert_key(tx: &mut Tx, record: KeyRecord) -> Result<KeyRecord, StoreError> {
+    match try_insert_key(tx, record).await? {
+        Some(record) => Ok(record),
+        None => conflict("a key of this id or digest is there already"),
+    }
 }
 
 /// A revoked key stays what it is, for ever.
@@ -150,8 +160,30 @@ impl Applications for Tenant {
         self.write(act, work).await
     }
 
+    async fn import_keys(&self, new: Vec<(Act, KeyRecord)>) -> Stored<Vec<KeyRecord>> {
+        let work = job!(|tx| {
+            let mut made = Vec::with_capacity(new.len());
+            let mut application = None;
+            for (act, record) in new {
+                if application.as_ref() != Some(&record.application) {
+                    application = Some(load_application(tx, &record.application).await?.id);
+                }
+                if let Some(record) = try_insert_key(tx, record).await? {
+                    tx.chain_act(act).await?;
+                    made.push(record);
+                }
+            }
+            Ok(made)
+        });
+        self.write_each(work).await
+    }
+
     async fn find_key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
         self.one(FIND_KEY, values![&self.tenant, id]).await?.map(|row| row.json(0)).transpose()
+    }
+
+    async fn find_key_by_digest(&self, digest: &Digest) -> Result<Option<KeyRecord>, StoreError> {
+        self.one(FIND_KEY_BY_DIGEST, values![&self.tenant, digest]).await?.map(|row| row.json(0)).transpose()
     }
 
     async fn list_keys(&self, application: Option<&AppId>) -> Result<Vec<KeyRecord>, StoreError> {

@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use std::time::Duration;
 use trigate_core::{
     Position, Timestamp,
+    application::KeyRecord,
     change::{Change, RevokedToken, Snapshot, Target, What},
     client::Client,
-    id::TenantId,
+    id::{KeyId, TenantId},
     key::SigningKeyRecord,
-    port::{Feed, LeaseHolder, Leases, StoreError},
+    port::{Feed, LeaseHolder, Leases, LeftOut, Snapshots, StoreError},
 };
 
 const HEAD: &str = "SELECT position FROM feed_head WHERE id = 1";
@@ -50,15 +51,19 @@ async fn snapshot(
     sql: &mut dyn Sql,
     tenant: &TenantId,
     now: Timestamp,
-    standing: &'static str,
+    left_out: Option<LeftOut>,
 ) -> Result<Snapshot, StoreError> {
     const DISABLED: &str = "SELECT id FROM users WHERE tenant = $1 AND enabled = 0 ORDER BY id";
     let faces = |row: &Row| Ok(clients::face(&row.json::<Client>(0)?));
+    let standing = if left_out == Some(LeftOut::KeysAndRevokedTokens) { STANDING_BUT_TOKENS } else { STANDING };
     let public = |row: &Row| Ok((&row.json::<SigningKeyRecord>(0)?).into());
     Ok(Snapshot {
         position: position(&sql.query(HEAD, Vec::new()).await?)?,
         applications: all(sql, applications::LIST, tenant, applications::application).await?,
-        keys: all(sql, applications::LIST_KEYS, tenant, |row| row.json(0)).await?,
+        keys: match left_out {
+            None => all(sql, applications::LIST_KEYS, tenant, |row| row.json(0)).await?,
+            Some(_) => Vec::new(),
+        },
         clients: all(sql, clients::LIST, tenant, faces).await?,
         signing_keys: all(sql, keys::LIST, tenant, public).await?,
         disabled_users: all(sql, DISABLED, tenant, |row| row.parse(0)).await?,
@@ -97,18 +102,44 @@ impl Feed for System {
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }
+}
 
-    async fn snapshot(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError> {
+impl System {
+    async fn read_snapshot(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+        left_out: Option<LeftOut>,
+    ) -> Result<Snapshot, StoreError> {
         let tenant = tenant.clone();
-        self.0.reader.ask(true, move |sql| Box::pin(async move { snapshot(sql, &tenant, now, STANDING).await })).await
+        self.0.reader.ask(true, move |sql| Box::pin(async move { snapshot(sql, &tenant, now, left_out).await })).await
+    }
+}
+
+#[async_trait]
+impl Snapshots for System {
+    async fn snapshot(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError> {
+        self.read_snapshot(tenant, now, None).await
     }
 
-    async fn snapshot_without_tokens(&self, tenant: &TenantId, now: Timestamp) -> Result<Snapshot, StoreError> {
-        let tenant = tenant.clone();
-        self.0
-            .reader
-            .ask(true, move |sql| Box::pin(async move { snapshot(sql, &tenant, now, STANDING_BUT_TOKENS).await }))
-            .await
+    async fn snapshot_without(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+        left_out: LeftOut,
+    ) -> Result<Snapshot, StoreError> {
+        self.read_snapshot(tenant, now, Some(left_out)).await
+    }
+
+    async fn keys_after(
+        &self,
+        tenant: &TenantId,
+        after: Option<&KeyId>,
+        limit: u32,
+    ) -> Result<Vec<KeyRecord>, StoreError> {
+        const PAGE: &str = "SELECT record FROM keys WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3";
+        let after = after.map_or("", KeyId::as_str);
+        self.0.reader.rows(PAGE, values![tenant, after, limit]).await?.iter().map(|row| row.json(0)).collect()
     }
 
     async fn revoked_tokens(

@@ -7,17 +7,28 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Bytes of a credential, a certificate or a list of keys.
+/// Bytes of a credential or a certificate.
 const MAX: u64 = 8 << 20;
+/// Bytes of a list: millions of keys.
+const MAX_LIST: u64 = 1 << 30;
 
 /// Reads `file`, or standard input when there is none or it is `-`. `what` is asked for when a person types.
 pub fn read(file: Option<&Path>, what: &str) -> Result<Zeroizing<String>, Failure> {
+    read_up_to(MAX, file, what)
+}
+
+/// As [`read`], of a list with a line for each.
+pub fn read_list(file: Option<&Path>, what: &str) -> Result<Zeroizing<String>, Failure> {
+    read_up_to(MAX_LIST, file, what)
+}
+
+fn read_up_to(max: u64, file: Option<&Path>, what: &str) -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
     match file.filter(|path| path.as_os_str() != "-") {
         Some(path) => {
             let failed =
                 |error| Failure::usage(format!("`{}` cannot be read: {error}", path.display()), "check the path");
-            std::fs::File::open(path).map_err(failed)?.take(MAX).read_to_string(&mut text).map_err(failed)?;
+            std::fs::File::open(path).map_err(failed)?.take(max + 1).read_to_string(&mut text).map_err(failed)?;
         }
         None if std::io::stdin().is_terminal() => {
             print::note(&format!("{what} (not shown, end with Enter):"));
@@ -25,8 +36,12 @@ pub fn read(file: Option<&Path>, what: &str) -> Result<Zeroizing<String>, Failur
             std::io::stdin().read_line(&mut text)?;
         }
         None => {
-            std::io::stdin().take(MAX).read_to_string(&mut text)?;
+            std::io::stdin().take(max + 1).read_to_string(&mut text)?;
         }
+    }
+    // Cut off, its last line would be read as another key.
+    if text.len() as u64 > max {
+        return Err(Failure::usage(format!("the {what} is longer than {max} bytes"), "give it in several parts"));
     }
     let trimmed = Zeroizing::new(text.trim().to_owned());
     if trimmed.is_empty() {

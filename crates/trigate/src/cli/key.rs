@@ -164,7 +164,7 @@ async fn import(
     file: Option<PathBuf>,
     policy: &Policy,
 ) -> Result<(), Failure> {
-    let text = input::read(file.as_deref(), "list of keys")?;
+    let text = input::read_list(file.as_deref(), "list of keys")?;
     let lines: Vec<&str> =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let keys: Vec<Value> = lines

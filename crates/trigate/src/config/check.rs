@@ -88,6 +88,7 @@ pub fn check(file: &File, text: &str) -> Vec<Finding> {
     check.check_trusted_issuers();
     check.check_askers();
     check.check_signals();
+    check.check_leak_reports();
     check.check_plans();
     check.check_upstreams();
     check.check_routes();

@@ -3,6 +3,7 @@
 
 use super::{
     issuers::{AskIssuer, Preset, SignalStream, TakeLogout},
+    leaks::LeakReports,
     mtls::Mtls,
     plans::Plan,
     proof::Dpop,
@@ -26,6 +27,9 @@ pub struct File {
     /// Streams of security events about users of trusted issuers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<SignalStream>,
+    /// Secret scanners that may report leaked API keys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leak_reports: Vec<LeakReports>,
     /// What applications may ask for, by name: `pro = "1000/hour"`, or a table `[plans.pro]`. Applications are put on a plan.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub plans: BTreeMap<String, Plan>,

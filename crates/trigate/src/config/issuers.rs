@@ -267,7 +267,7 @@ fn entra_tenant(issuer: &str) -> Option<(&str, bool)> {
 }
 
 /// Is this a name for a path and for acts?
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 

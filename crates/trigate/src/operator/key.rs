@@ -134,28 +134,18 @@ impl Operator {
     /// Brings keys along that were given out elsewhere. They keep working as they are, in their own header.
     pub async fn import_keys(&self, by: &By, import: ImportKeys) -> Answer<Imported> {
         let app = self.load_app(&import.app).await?;
-        let known: std::collections::HashSet<Digest> =
-            self.store().list_keys(None).await?.into_iter().map(|key| key.digest).collect();
-        let digests: Vec<(Digest, Option<String>)> =
-            import.keys.iter().enumerate().map(|(at, key)| read_imported(at, key)).collect::<Answer<_>>()?;
-        let mut done = Imported { imported: Vec::new(), known_before: 0 };
-        let mut last = None;
-        for (digest, label) in digests {
-            if known.contains(&digest) {
-                done.known_before += 1;
-                continue;
-            }
+        let mut records = Vec::with_capacity(import.keys.len());
+        for (at, key) in import.keys.iter().enumerate() {
+            let (digest, label) = read_imported(at, key)?;
             let policy = KeyPolicy { label: label.or_else(|| import.policy.label.clone()), ..import.policy.clone() };
             let record = self.new_record(&app.id, KeyId::mint(self.rng()), digest, &policy)?;
             let act = self.act(by, "key.import", record.id.as_str()).application(&app.id);
-            let stored = self.store().create_key(act, record).await?;
-            done.imported.push(stored.value().clone().into());
-            last = Some(stored);
+            records.push((act, record));
         }
-        if let Some(last) = last {
-            self.everywhere(last).await?;
-        }
-        Ok(done)
+        let asked = records.len();
+        let stored = self.store().import_keys(records).await?;
+        let imported: Vec<KeyView> = self.everywhere(stored).await?.into_iter().map(KeyView::from).collect();
+        Ok(Imported { known_before: asked - imported.len(), imported })
     }
 
     /// A successor with the same policy; both work until the overlap is over.
@@ -224,12 +214,9 @@ impl Operator {
             return Ok(key);
         }
         // An imported key is known by its digest alone.
-        let digest = Digest::of(text);
         self.store()
-            .list_keys(None)
+            .find_key_by_digest(&Digest::of(text))
             .await?
-            .into_iter()
-            .find(|key| key.digest == digest)
             .ok_or_else(|| OperatorError::missing("API key", text, "name its id (`key_…`); see `trigate key list`"))
     }
 

@@ -16,6 +16,7 @@ pub mod folder;
 pub mod gate;
 pub mod key;
 pub mod keys;
+pub mod leak;
 pub mod revoke;
 pub mod role;
 pub mod signal;

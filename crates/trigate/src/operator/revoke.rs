@@ -61,6 +61,11 @@ pub(super) const TOKEN_LIFE_S: i64 = crate::config::MAX_FOREIGN_LIFE_S as i64 + 
 /// For what does not expire by itself.
 const FOR_EVER_S: i64 = 100 * 365 * 86_400;
 
+/// Until when the end of what was revoked at `at`, and never expires by itself, is kept.
+pub(super) const fn for_ever(at: Timestamp) -> Timestamp {
+    at.plus_seconds(FOR_EVER_S)
+}
+
 impl Operator {
     pub async fn revoke(&self, by: &By, revoke: Revoke) -> Answer<Revoked> {
         let (target, keep_until) = self.find_target(&revoke).await?;
@@ -96,7 +101,7 @@ impl Operator {
         }
         let now = self.now();
         let tokens_gone = now.plus_seconds(TOKEN_LIFE_S);
-        let for_ever = now.plus_seconds(FOR_EVER_S);
+        let for_ever = for_ever(now);
         Ok(match revoke.kind {
             Kind::Token => self.find_token(what, issuer.as_deref(), revoke.whole).await?,
             Kind::Session => {

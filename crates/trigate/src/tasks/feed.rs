@@ -3,8 +3,8 @@
 
 use super::{Stop, kept::KeptFile, pause};
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use trigate_core::port::{Clock, StoreError, SystemStore};
-use trigate_gates::Known;
+use trigate_core::port::{Clock, LeftOut, StoreError, SystemStore};
+use trigate_gates::{Known, LoadedKeys};
 
 const PAGE: u32 = 10_000;
 const KEEP_EVERY: Duration = Duration::from_secs(600);
@@ -23,7 +23,7 @@ impl Keeper {
     pub async fn load(&self) -> Result<(), StoreError> {
         let (now, tenant) = (self.clock.now(), self.known.tenant());
         let mut position = self.file().load().await?;
-        let snapshot = self.system.snapshot_without_tokens(tenant, now).await?;
+        let snapshot = self.system.snapshot_without(tenant, now, LeftOut::KeysAndRevokedTokens).await?;
         // INVARIANT: read after the snapshot, to their end: no token that was revoked before its position is missing.
         loop {
             let tokens = self.system.revoked_tokens(tenant, position, now, PAGE).await?;
@@ -31,8 +31,18 @@ impl Keeper {
             position = last.position;
             self.known.revoke_tokens(&tokens);
         }
-        self.known.load(snapshot);
+        self.known.load_with(snapshot, self.keys().await?);
         Ok(())
+    }
+
+    async fn keys(&self) -> Result<LoadedKeys, StoreError> {
+        let (mut keys, mut last) = (LoadedKeys::default(), None);
+        loop {
+            let page = self.system.keys_after(self.known.tenant(), last.as_ref(), PAGE).await?;
+            let Some(key) = page.last() else { return Ok(keys) };
+            last = Some(key.id.clone());
+            page.into_iter().for_each(|key| keys.take(key));
+        }
     }
 
     fn file(&self) -> KeptFile {

@@ -4,6 +4,7 @@ use super::StartError;
 use crate::{
     config::{self, Config, Urls},
     edge::{tls, trust::Trust},
+    leaks,
     metrics::Metrics,
     proxy::{
         Ejection, HealthRule, PaceRule, RoadConfig, TlsSettings, Upstream, UpstreamBounds, UpstreamUrl, carry_over,
@@ -34,6 +35,7 @@ pub(super) struct Reload {
     pub(super) desk_rules: Arc<ArcSwap<trigate_gates::Rules>>,
     pub(super) issuer_rules: Arc<ArcSwap<trigate_gates::Rules>>,
     pub(super) signals: Arc<ArcSwap<signals::Settings>>,
+    pub(super) leaks: Arc<ArcSwap<leaks::Settings>>,
     pub(super) gate_rules: Arc<ArcSwap<trigate_gates::Rules>>,
     /// Of the mTLS listener.
     pub(super) tls: Option<tls::Current>,
@@ -53,6 +55,7 @@ impl Reload {
     pub(super) fn first(config: Config, urls: Urls, issuers: Arc<Issuers>, loader: Loader) -> Result<Self, StartError> {
         let road = road_config(&config, &urls, 1, &HashMap::new()).map_err(StartError)?;
         let signals = signals::Settings::of(&config).map_err(StartError)?;
+        let leaks = leaks::Settings::of(&config).map_err(StartError)?;
         load_issuers(&issuers, &road.rules, &signals.keys).map_err(StartError)?;
         let desk = config::desk_rules(&config, &urls, 1).map_err(StartError)?;
         let issuer = config::issuer_rules(&config, &urls, 1).map_err(StartError)?;
@@ -74,6 +77,7 @@ impl Reload {
             desk_rules: Arc::new(ArcSwap::from_pointee(desk)),
             issuer_rules: Arc::new(ArcSwap::from_pointee(issuer)),
             signals: Arc::new(ArcSwap::from_pointee(signals)),
+            leaks: Arc::new(ArcSwap::from_pointee(leaks)),
             gate_rules: Arc::new(ArcSwap::from_pointee(gates)),
             tls,
             gate_tls,
@@ -137,6 +141,7 @@ impl Reload {
             return Err("the gate's listener begins or ends to speak TLS: that needs a restart".to_owned());
         }
         let signals = signals::Settings::of(&config)?;
+        let leaks = leaks::Settings::of(&config)?;
         check_files(&road.rules, &signals.keys)?;
         let (old, new) = (&current.file.server, &config.file.server);
         if (old.gate, old.issuer, old.desk, old.mtls, old.issuer_mtls, &old.store)
@@ -146,6 +151,7 @@ impl Reload {
         }
         load_issuers(&self.issuers, &road.rules, &signals.keys)?;
         self.signals.store(Arc::new(signals));
+        self.leaks.store(Arc::new(leaks));
         self.road.store(Arc::new(road));
         self.desk_rules.store(Arc::new(desk));
         self.issuer_rules.store(Arc::new(issuer));
@@ -293,7 +299,8 @@ fn issuer_files(file: &config::File) -> impl Iterator<Item = &String> {
     let streams = file.signals.iter();
     let stream = streams.flat_map(|stream| [&stream.push_secret_file, &stream.poll_token_file]).flatten();
     let signers = file.signals.iter().filter_map(|stream| stream.jwks.as_ref());
-    keys.chain(signers).filter(is_file).chain(asks).chain(stream)
+    let scanners = file.leak_reports.iter().map(|scanner| &scanner.keys);
+    keys.chain(signers).chain(scanners).filter(is_file).chain(asks).chain(stream)
 }
 
 fn key_files<'a>(

@@ -28,6 +28,7 @@ pub(super) struct InsideParts {
     pub(super) issuer: Arc<Issuer>,
     pub(super) operator: Arc<Operator>,
     pub(super) receiver: Arc<crate::signals::Receiver>,
+    pub(super) leaks: Arc<crate::leaks::Reports>,
     /// What gates elsewhere ask, and the gates before it.
     pub(super) gate_door: Arc<GateDoor>,
     pub(super) gate_gates: Arc<Gates>,
@@ -274,8 +275,9 @@ async fn serve_inside(
         closed: userinfo(&parts.issuer),
         open,
     };
-    let all =
-        trigate_issuer::router(Arc::clone(&parts.issuer)).merge(crate::signals::router(Arc::clone(&parts.receiver)));
+    let all = trigate_issuer::router(Arc::clone(&parts.issuer))
+        .merge(crate::signals::router(Arc::clone(&parts.receiver)))
+        .merge(crate::leaks::router(Arc::clone(&parts.leaks)));
     let issuer_side = inside(&parts, &parts.issuer_rules, of_issuer(all), recorders.of("issuer"), &recorders);
     let clients = trigate_issuer::client_router(Arc::clone(&parts.issuer));
     let clients_side = inside(&parts, &parts.issuer_rules, of_issuer(clients), recorders.of("issuer_mtls"), &recorders);

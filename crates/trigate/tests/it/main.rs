@@ -24,6 +24,7 @@ mod gate_http2;
 mod gate_keys;
 mod gate_mtls;
 mod issuer_mtls;
+mod leaks;
 mod mtls_proxies;
 mod mtls_trust;
 mod policy;

@@ -1,9 +1,13 @@
 //! Quotas of plans: what was used is used, after a restart and at every gate.
 
 use crate::{
-    remote::start_gate,
-    support::{TestTrigate, http::Wire},
+    remote::{gate_key, start_gate},
+    support::{
+        TestTrigate,
+        http::{Reply, Wire},
+    },
 };
+use serde_json::json;
 use std::time::Duration;
 use trigate::{
     config,
@@ -88,12 +92,30 @@ async fn k12_a_quota_is_one_for_three_gates() {
     let three = tempfile::tempdir().unwrap();
     let third = start_gate(&t, three.path(), "gate-3").await;
     assert_eq!(pass(&Wire(third.gate_addr), &key, 3).await, 0);
-    // Another key's gate cannot speak for this one, and no other key speaks at all.
-    let report = br#"{"holder":"g","number":1,"counted":[]}"#;
-    let reply = t.desk().send("POST", "/gate/v1/usage", &[("x-api-key", &key)], report).await;
-    assert_eq!(reply.status, 403);
     for gate in [first, second, third] {
         gate.stop().await;
+    }
+    t.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gate_reports_for_itself_alone_and_within_bounds() {
+    let t = TestTrigate::start().await;
+    let (one, two) = (gate_key(&t, "gate-1").await, gate_key(&t, "gate-2").await);
+    let report = async |key: &str, number: u64, counters: usize| {
+        let counted = vec![json!({ "application": t.acme.id, "period": 209_901, "count": 2 }); counters];
+        let body = json!({ "holder": "g", "number": number, "counted": counted }).to_string();
+        t.desk().send("POST", "/gate/v1/usage", &[("x-api-key", key)], body.as_bytes()).await
+    };
+    let sum = |reply: &Reply| reply.json()["usage"][0]["count"].as_u64();
+    assert_eq!(sum(&report(&one, 1, 1).await), Some(2));
+    assert_eq!(sum(&report(&one, 1, 1).await), Some(2), "its answer was lost");
+    assert_eq!(sum(&report(&two, 1, 1).await), Some(4), "another gate's, though it calls itself the same");
+    assert_eq!(report(&one, 2, 501).await.status, 400);
+    assert_eq!(report(&t.acme.key, 3, 1).await.status, 403);
+    for bad in [r#"{"holder":"a b","number":1,"counted":[]}"#, r#"{"holder":"g","number":1}"#, "[]"] {
+        let reply = t.desk().send("POST", "/gate/v1/usage", &[("x-api-key", &one)], bad.as_bytes()).await;
+        assert_eq!(reply.status, 400, "{bad}");
     }
     t.stop().await;
 }
