@@ -157,7 +157,7 @@ impl TokenId {
 
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base62::encode(self.0, base62::WIDTH_128))
+        f.write_str(base62::Text::of(self.0, base62::WIDTH_128).as_str())
     }
 }
 

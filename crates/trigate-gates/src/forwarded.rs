@@ -205,8 +205,11 @@ impl<'a, L: Lines> Identity<'a, L> {
 /// Visible ASCII stands as it is; blanks, commas, quotes, `%`, controls and all else are percent-encoded UTF-8.
 fn encode(text: &str, out: &mut String) {
     use std::fmt::Write;
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b",;\"\\%".contains(&byte);
-    if text.bytes().all(plain) {
+    let plain = |byte: u8| {
+        byte.is_ascii_graphic() & (byte != b',') & (byte != b';') & (byte != b'"') & (byte != b'\\') & (byte != b'%')
+    };
+    // No early end: the common text is looked at in strides.
+    if text.bytes().fold(true, |all, byte| all & plain(byte)) {
         out.push_str(text);
         return;
     }

@@ -224,7 +224,7 @@ impl<'a> Passage<'a> {
         let application = established.application();
         let plan = application.as_ref().and_then(|application| self.rules.plan(&application.plan));
         // Counted apart, whatever the two are called; on another plan, a user is still the same.
-        let by_plan = plan.and_then(|plan| Some((None, format!("{}-user", plan.name), plan.user?)));
+        let by_plan = plan.and_then(|plan| plan.user.map(|limit| (None, format!("{}-user", plan.name), limit)));
         let route = &established.route;
         let by_route = route.user_limit.map(|limit| (Some(route.name.as_ref()), format!("{}-user", route.name), limit));
         let (application, issuer) = (established.application_id(), facts.issuer.as_ref());

@@ -111,8 +111,8 @@ fn path(passage: &Passage<'_>, outcome: &Outcome, exposed: bool) -> String {
 /// Masked, without control characters, and no longer than a line of a log should be.
 fn short(text: &str) -> String {
     const MAX_CHARS: usize = 1024;
-    let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_control();
-    if text.len() <= MAX_CHARS && text.bytes().all(plain) && !may_hold_secret(text) {
+    let plain = |byte: u8| byte.is_ascii() & !byte.is_ascii_control();
+    if text.len() <= MAX_CHARS && text.bytes().fold(true, |all, byte| all & plain(byte)) && !may_hold_secret(text) {
         return text.to_owned();
     }
     mask_secrets(text).chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect()

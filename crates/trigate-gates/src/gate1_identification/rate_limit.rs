@@ -8,7 +8,6 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{
-    fmt::Write as _,
     hash::Hash,
     net::IpAddr,
     sync::{
@@ -221,10 +220,12 @@ pub(crate) fn put_limit_headers(states: &[LimitState], headers: &mut HeaderMap) 
     for state in states {
         for text in [&mut policy, &mut left] {
             text.push_str(if text.is_empty() { "\"" } else { ", \"" });
-            text.extend(quoted(&state.name));
+            push_plain(&state.name, text);
         }
-        let _ = write!(policy, "\";q={};w={}", state.quota, state.window_s);
-        let _ = write!(left, "\";r={};t={}", state.remaining, state.reset_s);
+        push_number("\";q=", state.quota, &mut policy);
+        push_number(";w=", state.window_s, &mut policy);
+        push_number("\";r=", state.remaining, &mut left);
+        push_number(";t=", state.reset_s, &mut left);
     }
     for (name, text) in [("ratelimit-policy", policy), ("ratelimit", left)] {
         if let Ok(value) = HeaderValue::try_from(text) {
@@ -234,8 +235,18 @@ pub(crate) fn put_limit_headers(states: &[LimitState], headers: &mut HeaderMap) 
 }
 
 /// A structured-field string takes visible ASCII, without its own marks. // RFC 9651 §3.3.3
-fn quoted(name: &str) -> impl Iterator<Item = char> {
-    name.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'))
+fn push_plain(name: &str, out: &mut String) {
+    let plain = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+    if name.chars().all(|c| plain(&c)) {
+        out.push_str(name);
+    } else {
+        out.extend(name.chars().filter(plain));
+    }
+}
+
+fn push_number(before: &str, value: u64, out: &mut String) {
+    out.push_str(before);
+    out.push_str(itoa::Buffer::new().format(value));
 }
 
 #[cfg(test)]

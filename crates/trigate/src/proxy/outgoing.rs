@@ -10,7 +10,6 @@ use super::{
 use crate::edge::client_cert;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
-use std::fmt::Write as _;
 use trigate_gates::Lines;
 
 /// The head for one address of the API.
@@ -56,7 +55,7 @@ impl Lines for Wire<'_> {
 
     fn say(&mut self, name: &'static str, value: &str) {
         // SECURITY: a line break would begin a line of somebody else's.
-        if value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        if value.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~')) {
             write_line(self.0, name, value.as_bytes());
         }
     }
@@ -69,10 +68,9 @@ impl Outgoing<'_> {
         permit.forward(&self.passage.head.headers, self.assertion, &mut Kept(to));
         to.say(FORWARDED_PROTO, if self.passage.connection.tls { "https" } else { "http" });
         to.say(FORWARDED_HOST, &self.passage.host);
-        let mut address = String::with_capacity(40);
-        // Writing into memory does not fail.
-        let _ = write!(address, "{}", permit.client_address());
-        to.say(FORWARDED_FOR, &address);
+        let mut address = Vec::with_capacity(40);
+        trigate_core::address::push(permit.client_address(), &mut address);
+        to.say(FORWARDED_FOR, str::from_utf8(&address).unwrap_or_default());
         self.put_client_cert(to);
     }
 

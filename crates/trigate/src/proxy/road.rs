@@ -135,8 +135,7 @@ impl Handler for Road {
         let permit = match judged {
             Judged::Allowed(permit) => permit,
             Judged::Refused(refusal) => {
-                // The others who are ready now come first: their records go in the same `write(2)`.
-                tokio::task::yield_now().await;
+                others_first().await;
                 return self.refuse(&head, &refusal.written(), started);
             }
         };
@@ -222,6 +221,12 @@ pub(super) struct Passage {
     started: Monotonic,
 }
 
+/// Lets all who are ready now come as far as this, then goes on. What they write goes in one `write(2)`, and what they send
+/// leaves in one burst: the API, or the crowd of clients, wakes up once and not for each.
+async fn others_first() {
+    tokio::task::yield_now().await;
+}
+
 impl Road {
     fn count_passage(&self, permit: &Permit) {
         let observed = permit.observed();
@@ -271,6 +276,7 @@ impl Road {
     }
 
     async fn forward(&self, mut passage: Passage, body: Incoming) -> Response<Answer> {
+        others_first().await;
         // SECURITY: what may change something at the API is on record before the API hears of it.
         if !passage.head.method.is_safe() {
             match passage.permit.write_first() {
@@ -282,6 +288,7 @@ impl Road {
         let mut ending = self.ending(&passage, &flow);
         let silence = self.silence(&passage);
         let called = self.call(&passage, body, &flow).await;
+        others_first().await;
         // INVARIANT: no answer, be it of a failure, leaves before the record is written.
         let (head, permit) = match passage.permit.written() {
             Ok(permit) => (passage.head, permit),
