@@ -8,6 +8,7 @@ mod foreign;
 mod kept;
 mod keys;
 mod rules;
+mod sieve;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -4,11 +4,14 @@
 //! Never keeps readers waiting for more than one entry to be written: a table that must grow or be swept is made anew
 //! beside the old one, and swapped in.
 
-use super::rules::GRACE_S;
+use super::{
+    rules::GRACE_S,
+    sieve::{STALE, Sieve},
+};
 use foldhash::fast::RandomState;
 use std::{
     hash::BuildHasher,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 use trigate_core::{Timestamp, id::TokenId};
 
@@ -23,6 +26,11 @@ pub(super) struct RevokedTokens {
     shards: Box<[RwLock<Shard>]>,
     /// Nobody outside may choose where ids meet.
     mixer: RandomState,
+    /// Asked first.
+    sieve: Sieve,
+    /// Ids noted in the sieve since it was renewed. SECURITY: held by every writer: what is put into a shard that is just
+    /// made anew would be lost, and a revoked token accepted.
+    writing: Mutex<usize>,
 }
 
 #[derive(Default)]
@@ -82,7 +90,7 @@ impl Table {
 impl Default for RevokedTokens {
     fn default() -> Self {
         let shards = (0..1usize << SHARD_BITS).map(|_| RwLock::default()).collect();
-        Self { shards, mixer: RandomState::default() }
+        Self { shards, mixer: RandomState::default(), sieve: Sieve::default(), writing: Mutex::default() }
     }
 }
 
@@ -92,12 +100,17 @@ impl RevokedTokens {
     }
 
     pub fn add(&self, id: TokenId, keep_until: Timestamp) {
-        self.put(id.bits(), end_of(keep_until));
+        self.put(&mut self.lock(), id.bits(), end_of(keep_until));
     }
 
-    /// One writer at a time: `Known` sees to it.
-    fn put(&self, id: u128, end: u32) {
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, noted: &mut usize, id: u128, end: u32) {
         let Some(shard) = self.shard(id) else { return };
+        *noted += 1;
+        self.sieve.note(self.mixer.hash_one(id));
         if !read(shard).table.takes(1) {
             self.remake(shard, 1, |_| true);
         }
@@ -113,6 +126,7 @@ impl RevokedTokens {
 
     /// Room for so many more, spread evenly: spares growing step by step.
     pub fn reserve(&self, more: usize) {
+        let _writing = self.lock();
         // A twentieth on top: shards differ.
         let each = more / self.shards.len() + more / self.shards.len() / 20;
         for shard in &self.shards {
@@ -142,12 +156,16 @@ impl RevokedTokens {
     }
 
     pub fn contains(&self, id: TokenId) -> bool {
+        let hash = self.mixer.hash_one(id.bits());
+        if self.sieve.surely_not(hash) {
+            return false;
+        }
         let Some(shard) = self.shard(id.bits()) else { return false };
         let shard = read(shard);
         if id.bits() == 0 {
             return shard.zero.is_some();
         }
-        let place = shard.table.place(self.mixer.hash_one(id.bits()), id.bits());
+        let place = shard.table.place(hash, id.bits());
         place.and_then(|place| shard.table.ids.get(place)) == Some(&id.bits())
     }
 
@@ -156,6 +174,8 @@ impl RevokedTokens {
         let over = now.seconds().saturating_sub(GRACE_S);
         let keep = |end: u32| i64::from(end).saturating_mul(HOUR_S) >= over;
         for shard in &self.shards {
+            // Changes come in between.
+            let _writing = self.lock();
             let due = {
                 let shard = read(shard);
                 (shard.table.used > 0 || shard.zero.is_some()) && !keep(shard.soonest)
@@ -164,6 +184,20 @@ impl RevokedTokens {
                 self.remake(shard, 0, keep);
             }
         }
+        let mut noted = self.lock();
+        let held = self.len();
+        if *noted > held + STALE {
+            *noted = held;
+            self.renew_sieve();
+        }
+    }
+
+    fn renew_sieve(&self) {
+        self.sieve.renew(self.shards.iter().flat_map(|shard| {
+            let shard = read(shard);
+            let ids: Vec<u128> = shard.table.entries().map(|(id, _)| id).chain(shard.zero.map(|_| 0)).collect();
+            ids.into_iter().map(|id| self.mixer.hash_one(id))
+        }));
     }
 
     pub fn len(&self) -> usize {
@@ -187,19 +221,20 @@ impl RevokedTokens {
 
     /// Puts in many; quickest when they come sorted.
     pub fn put_all(&self, entries: &[(u128, u32)]) {
+        let mut noted = self.lock();
         for group in entries.chunk_by(|(one, _), (other, _)| one >> (128 - SHARD_BITS) == other >> (128 - SHARD_BITS)) {
             let shard = group.first().and_then(|(id, _)| self.shard(*id));
             if let Some(shard) = shard.filter(|shard| !read(shard).table.takes(group.len())) {
                 self.remake(shard, group.len(), |_| true);
             }
-            group.iter().for_each(|(id, end)| self.put(*id, *end));
+            group.iter().for_each(|(id, end)| self.put(&mut noted, *id, *end));
         }
     }
 
     /// Bytes of all tables.
     pub fn bytes(&self) -> usize {
         let places: usize = self.shards.iter().map(|shard| read(shard).table.ids.len()).sum();
-        places * 20 + self.shards.len() * size_of::<RwLock<Shard>>()
+        places * 20 + self.shards.len() * size_of::<RwLock<Shard>>() + self.sieve.bytes()
     }
 }
 
@@ -269,6 +304,35 @@ mod tests {
         });
         assert_eq!(set.len(), 99_999);
         assert!((1..100_000).all(|n| set.contains(spread(n))) && !set.contains(spread(100_000)));
-        assert!(set.bytes() / set.len() <= 40, "{} bytes an entry", set.bytes() / set.len());
+        let tables = set.bytes() - set.sieve.bytes();
+        assert!(tables / set.len() <= 38, "{} bytes an entry", tables / set.len());
+    }
+
+    /// Every sweep makes all tables anew: what another thread puts in meanwhile must not be lost with the old ones.
+    #[test]
+    fn r05_what_is_revoked_during_a_sweep_stays_revoked() {
+        let set = RevokedTokens::default();
+        let spread = |n: u128| id(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+        let over = NOW.plus_seconds(-GRACE_S - 2 * HOUR_S);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (1..50_000).for_each(|n| set.add(spread(n), NOW)));
+            while !writer.is_finished() {
+                // Something that is over, in each shard: it is due.
+                (0..1u128 << SHARD_BITS).for_each(|n| set.add(id(n << (128 - SHARD_BITS) | 1), over));
+                set.sweep(NOW);
+            }
+        });
+        assert_eq!((1..50_000).filter(|n| !set.contains(spread(*n))).count(), 0);
+    }
+
+    #[test]
+    fn the_sieve_is_renewed_and_forgets_nothing_that_stands() {
+        let set = RevokedTokens::default();
+        set.add(id(0), NOW);
+        set.add(id(7), NOW);
+        *set.lock() += STALE + 1;
+        set.sweep(NOW);
+        assert_eq!(*set.lock(), 2);
+        assert!(set.contains(id(0)) && set.contains(id(7)) && !set.contains(id(8)));
     }
 }
