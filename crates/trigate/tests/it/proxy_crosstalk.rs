@@ -3,7 +3,7 @@
 
 use crate::support::TestTrigate;
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,12 +12,14 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::timeout,
 };
 
 const WAYS: u64 = 12;
 const CALLERS: u64 = 48;
+/// Connections come and go by the thousand: each address has its own ports for them.
+const ADDRESSES: u8 = 8;
 const FORGED: &[u8] = b"HTTP/1.1 200 OK\r\nx-nonce: forged\r\ncontent-length: 6\r\n\r\nFORGED";
 
 #[derive(Default)]
@@ -32,19 +34,25 @@ struct Tally {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crosstalk_no_answer_reaches_the_wrong_caller() {
     let count = std::env::var("TRIGATE_TEST_REQUESTS").map_or(6_000, |text| text.parse::<u64>().unwrap());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let api = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(misbehave(stream));
-        }
-    });
+    let mut addresses = Vec::new();
+    for last in 1..=ADDRESSES {
+        let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, last), 0)).await.unwrap();
+        addresses.push(format!("\"http://{}\"", listener.local_addr().unwrap()));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(misbehave(stream));
+            }
+        });
+    }
     let t = TestTrigate::start_with(&format!(
-        "[upstreams.wild]\naddresses = [\"http://{api}\"]\n[[route]]\npath = \"/wild/**\"\npublic = true\nupstream = \"wild\"\n"
+        "[upstreams.wild]\naddresses = [{}]\n[[route]]\npath = \"/wild/**\"\npublic = true\nupstream = \"wild\"\n",
+        addresses.join(", ")
     ))
     .await;
     let (tally, gate) = (Arc::new(Tally::default()), t.running.gate_addr);
-    let callers = (0..CALLERS).map(|caller| tokio::spawn(call(gate, caller, count / CALLERS, Arc::clone(&tally))));
+    // All of them before the first is waited for.
+    let callers: Vec<_> =
+        (0..CALLERS).map(|caller| tokio::spawn(call(gate, caller, count / CALLERS, Arc::clone(&tally)))).collect();
     for caller in callers {
         caller.await.unwrap();
     }
@@ -73,6 +81,7 @@ impl Dice {
 
 /// The API: how it answers stands in the path.
 async fn misbehave(mut stream: TcpStream) {
+    stream.set_nodelay(true).unwrap();
     let mut buffer = Vec::new();
     loop {
         let Some((head, nonce, way)) = read_head(&mut stream, &mut buffer).await else { return };
@@ -186,7 +195,7 @@ async fn call(gate: SocketAddr, caller: u64, count: u64, tally: Arc<Tally>) {
     for turn in 0..count {
         let mut open = match stream.take() {
             Some(open) => open,
-            None => TcpStream::connect(gate).await.unwrap(),
+            None => connect(gate, caller).await,
         };
         let nonce = format!("n{caller}-{turn}-");
         let (way, method) = (dice.next(WAYS), ["GET", "GET", "POST", "HEAD"][dice.next(4) as usize]);
@@ -217,11 +226,23 @@ async fn call(gate: SocketAddr, caller: u64, count: u64, tally: Arc<Tally>) {
                 }
                 stream = Some(open);
             }
-            _ => {
+            Ok(_) => {
+                tally.none.fetch_add(1, Relaxed);
+            }
+            Err(_) => {
+                eprintln!("LATE: {method} way {way} asked {nonce} from {:?}", open.local_addr());
                 tally.none.fetch_add(1, Relaxed);
             }
         }
     }
+}
+
+async fn connect(gate: SocketAddr, caller: u64) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_nodelay(true).unwrap();
+    let from = Ipv4Addr::new(127, 0, 1, u8::try_from(caller % u64::from(ADDRESSES)).unwrap() + 1);
+    socket.bind((from, 0).into()).unwrap();
+    socket.connect(gate).await.unwrap()
 }
 
 /// `None`: closed or cut.
