@@ -1,5 +1,6 @@
-//! What does a gate's knowledge of a million API keys cost? `cargo run --release -p trigate-gates --example keys [keys]`:
-//! bytes for each, and the CPU time of a passage by key, each time another one.
+//! What does a passage through the three gates cost? `cargo run --release -p trigate-gates --example passages [keys]`:
+//! the CPU time by API key, one of a million, and by an access token that was verified before, with a scope and a role
+//! demanded; each time another one. And the bytes that each key takes.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench says what it measured")]
 
@@ -10,18 +11,19 @@ use trigate_core::{
     Position, Timestamp,
     application::{Application, KeyRecord, State},
     audit::Record,
-    change::Snapshot,
+    change::{ClientFace, PublicKey, Snapshot},
     credential::{ApiKey, Digest, Environment},
     id::TenantId,
     identity::TokenFacts,
+    jose::{Algorithm, SigningKey},
     port::{
         AuditSink, Clock, Fetch, FetchError, Fetched, Lookup, LookupError, Mark, Slot,
         testing::{SeededRng, StoppedClock},
     },
 };
 use trigate_gates::{
-    Enforce, Gates, GatesParts, Issuers, Known, LoadedKeys, Pattern, ProofRules, Request, RouteRule, Routes, Rules,
-    SubjectKind,
+    Enforce, Gates, GatesParts, IssuerRule, Issuers, KeySource, Known, LoadedKeys, Pattern, ProofRules, Request,
+    RouteRule, Routes, Rules, SubjectKind,
 };
 
 struct Nowhere;
@@ -81,6 +83,8 @@ fn resident() -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
+const ISSUER: &str = "http://issuer.test";
+const AUDIENCE: &str = "https://api.test";
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
 fn application() -> Application {
@@ -131,13 +135,22 @@ fn main() {
             presented.push(key);
         }
     }
+    let signer = SigningKey::generate(Algorithm::EdDSA, "k1").unwrap();
+    let client = ClientFace {
+        id: "cli_a".parse().unwrap(),
+        application: "app_a".parse().unwrap(),
+        name: "A's".into(),
+        state: State::Enabled,
+    };
+    let public =
+        PublicKey { kid: "k1".into(), jwk: signer.public_jwk(), published_until: None, revoked: false };
     known.load_with(
         Snapshot {
             position: Position(1),
             keys: vec![],
             applications: vec![application()],
-            clients: vec![],
-            signing_keys: vec![],
+            clients: vec![client],
+            signing_keys: vec![public],
             disabled_users: vec![],
             standing: vec![],
             opaque_checksum: None,
@@ -149,30 +162,45 @@ fn main() {
     println!("{count} keys: {bytes} bytes resident for each");
     let gates = gates(known, clock, rng);
     let rules = rules(&tenant);
-    let mut times: Vec<f64> = (0..7).map(|_| passages(&gates, &rules, &tenant, &presented)).collect();
-    times.sort_by(f64::total_cmp);
-    println!("a passage by key, each time another: {:.0} ns of CPU", times.get(3).copied().unwrap_or_default());
+    let keys: Vec<_> = presented.iter().map(|key| head("x-api-key", key.reveal())).collect();
+    let tokens: Vec<_> = (0..TOKENS).map(|n| head("authorization", &format!("Bearer {}", token(&signer, n)))).collect();
+    for (what, path, heads) in [("key", "/k", keys), ("warm token, scope and role", "/t", tokens)] {
+        // The first round verifies the tokens.
+        let mut times: Vec<f64> = (0..8).map(|_| passages(&gates, &rules, &tenant, path, &heads)).skip(1).collect();
+        times.sort_by(f64::total_cmp);
+        println!("a passage by {what}, each time another: {:.0} ns of CPU", times.get(3).copied().unwrap_or_default());
+    }
+}
+
+/// As many as the table's row has in rotation.
+const TOKENS: u64 = 10_000;
+
+fn head(name: &'static str, value: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(name, value.parse().unwrap());
+    headers
+}
+
+fn token(signer: &SigningKey, n: u64) -> String {
+    let claims = serde_json::json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": format!("usr_{n}"), "client_id": "cli_a", "app": "app_a", "jti": format!("{n:022}"),
+        "iat": NOW.seconds(), "exp": NOW.seconds() + 600, "sid": format!("ses_{n}"), "gid": format!("grt_{n}"), "pos": 1,
+        "scope": "orders:read profile", "roles": ["customer", "auditor"], "acr": "1", "auth_time": NOW.seconds(),
+    });
+    signer.sign_jws("at+jwt", &claims).unwrap()
 }
 
 /// Nanoseconds for each.
-fn passages(gates: &Gates, rules: &Arc<Rules>, tenant: &TenantId, keys: &[ApiKey]) -> f64 {
-    let headers: Vec<HeaderMap> = keys
-        .iter()
-        .map(|key| {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-api-key", key.reveal().parse().unwrap());
-            headers
-        })
-        .collect();
+fn passages(gates: &Gates, rules: &Arc<Rules>, tenant: &TenantId, path: &str, heads: &[HeaderMap]) -> f64 {
     let start = on_cpu();
-    for headers in &headers {
+    for headers in heads {
         let request = Request {
             tenant,
             method: &Method::GET,
             host: "localhost",
             port: None,
             secure: false,
-            path: "/k",
+            path,
             query: None,
             headers,
             peer: [127, 0, 0, 1].into(),
@@ -182,7 +210,7 @@ fn passages(gates: &Gates, rules: &Arc<Rules>, tenant: &TenantId, keys: &[ApiKey
         std::hint::black_box(&admitted);
         assert!(admitted.is_ok(), "{admitted:?}");
     }
-    on_cpu().saturating_sub(start).as_nanos() as f64 / keys.len() as f64
+    on_cpu().saturating_sub(start).as_nanos() as f64 / heads.len() as f64
 }
 
 fn gates(known: Arc<Known>, clock: Arc<dyn Clock>, rng: Arc<SeededRng>) -> Gates {
@@ -200,14 +228,18 @@ fn gates(known: Arc<Known>, clock: Arc<dyn Clock>, rng: Arc<SeededRng>) -> Gates
 }
 
 fn rules(tenant: &TenantId) -> Arc<Rules> {
-    let mut route = RouteRule::new("k", Pattern::parse("/k").unwrap(), "key".parse().unwrap());
-    route.subjects = vec![SubjectKind::Application];
+    let mut by_key = RouteRule::new("k", Pattern::parse("/k").unwrap(), "key".parse().unwrap());
+    by_key.subjects = vec![SubjectKind::Application];
+    let mut by_token = RouteRule::new("t", Pattern::parse("/t").unwrap(), "token".parse().unwrap());
+    by_token.subjects = vec![SubjectKind::User];
+    by_token.demand.scopes = trigate_core::oauth::ScopeSet::parse("orders:read").unwrap();
+    by_token.demand.any_role = vec!["admin".into(), "auditor".into()];
     Arc::new(Rules {
         epoch: 1,
         tenant: tenant.clone(),
         enforce: Enforce::Enforce,
-        routes: Routes::new(vec![route]).unwrap(),
-        issuers: vec![],
+        routes: Routes::new(vec![by_key, by_token]).unwrap(),
+        issuers: vec![IssuerRule::new(ISSUER, KeySource::Ours, vec![AUDIENCE.into()])],
         plans: Default::default(),
         machines: vec![],
         policy: None,
