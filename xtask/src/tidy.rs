@@ -82,12 +82,12 @@ fn edges(root: &Path, faults: &mut Vec<String>) -> Result<()> {
 /// A service that embeds the gates builds no SQL, no issuer and no server of ours.
 fn embedders(faults: &mut Vec<String>) -> Result<()> {
     let tree = std::process::Command::new("cargo")
-        .args(["tree", "--offline", "-p", "axum-service", "-e", "normal", "--prefix", "none"])
+        .args(["tree", "--locked", "-p", "axum-service", "-e", "normal", "--prefix", "none"])
         .output()?;
-    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
-    if !tree.contains("trigate-gates") {
-        bail!("`cargo tree -p axum-service` says nothing");
+    if !tree.status.success() {
+        bail!("`cargo tree -p axum-service` failed: {}", String::from_utf8_lossy(&tree.stderr));
     }
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
     for line in tree.lines() {
         let name = line.split(' ').next().unwrap_or_default();
         let foreign = ["rusqlite", "libsqlite3-sys", "tokio-postgres", "clap", "askama", "argon2", "url"];

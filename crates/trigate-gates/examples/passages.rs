@@ -142,8 +142,7 @@ fn main() {
         name: "A's".into(),
         state: State::Enabled,
     };
-    let public =
-        PublicKey { kid: "k1".into(), jwk: signer.public_jwk(), published_until: None, revoked: false };
+    let public = PublicKey { kid: "k1".into(), jwk: signer.public_jwk(), published_until: None, revoked: false };
     known.load_with(
         Snapshot {
             position: Position(1),
