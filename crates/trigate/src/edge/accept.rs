@@ -1,7 +1,13 @@
 //! Which connections are taken? The accept loop of one core: caps, back-off when descriptors run out, drain at the end.
 
-use super::{Bounds, Connection, Handler, Recorder, connection::serve, tls};
-use hyper_util::server::graceful::GracefulShutdown;
+use super::{
+    Bounds, Connection, Dates, Handler, Recorder,
+    http1::{self, Wire},
+    http2,
+    stream::{Ahead, Stream},
+    tls,
+};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use std::{
     cell::RefCell,
     collections::HashMap,
@@ -27,6 +33,14 @@ pub struct Core<H> {
     pub bounds: Arc<Bounds>,
     pub recorder: Rc<Recorder>,
     pub mode: Mode,
+    pub dates: Dates,
+}
+
+impl<H> Core<H> {
+    pub fn new(handler: Rc<H>, bounds: Arc<Bounds>, recorder: Rc<Recorder>, mode: Mode) -> Self {
+        let dates = Dates::new(Arc::clone(recorder.clock()));
+        Self { handler, bounds, recorder, mode, dates }
+    }
 }
 
 /// Accepts until `stop` says so, then waits for requests in flight. Runs inside a `LocalSet`.
@@ -49,7 +63,7 @@ pub async fn accept<H: Handler>(
         match accepted {
             Ok((stream, peer)) => {
                 pause = BACK_OFF_FROM;
-                begin(&core, &open, graceful.watcher(), stream, peer);
+                begin(&core, &open, (graceful.watcher(), stop.clone()), stream, peer);
             }
             Err(error) if is_about_the_peer(&error) => {}
             Err(error) => {
@@ -78,13 +92,10 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     )
 }
 
-fn begin<H: Handler>(
-    core: &Rc<Core<H>>,
-    open: &Rc<RefCell<Open>>,
-    watcher: hyper_util::server::graceful::Watcher,
-    stream: TcpStream,
-    peer: SocketAddr,
-) {
+/// Whom to tell that a connection lives, and where to read that it should end.
+type Ends = (Watcher, watch::Receiver<bool>);
+
+fn begin<H: Handler>(core: &Rc<Core<H>>, open: &Rc<RefCell<Open>>, ends: Ends, stream: TcpStream, peer: SocketAddr) {
     let address = peer.ip().to_canonical();
     let Some(place) = Open::enter(open, address, &core.bounds) else {
         core.recorder.refused(address, "limit.connections", "too many connections are open");
@@ -98,16 +109,26 @@ fn begin<H: Handler>(
         match core.mode.clone() {
             Mode::Plain => {
                 let connection = Connection { peer, tls: false, certificate: None, place };
-                serve(&core, stream, connection, watcher).await;
+                serve(&core, Stream::Plain(stream), connection, ends).await;
             }
             Mode::Tls(current) => match tls::handshake(stream, &current, core.bounds.handshake_deadline).await {
                 Ok((stream, certificate)) => {
-                    serve(&core, stream, Connection { peer, tls: true, certificate, place }, watcher).await
+                    let connection = Connection { peer, tls: true, certificate, place };
+                    serve(&core, Stream::Tls(Box::new(stream)), connection, ends).await;
                 }
                 Err(refused) => core.recorder.refused(address, refused.code, &refused.detail),
             },
         }
     });
+}
+
+async fn serve<H: Handler>(core: &Rc<Core<H>>, stream: Stream, connection: Connection, (watcher, stop): Ends) {
+    let connection = Rc::new(connection);
+    let wire = Wire::new(stream, &core.bounds);
+    if let Some(wire) = http1::serve(core, wire, &connection, stop).await {
+        let (stream, came) = wire.into_parts();
+        http2::serve(core, Ahead::new(came, stream), connection, watcher).await;
+    }
 }
 
 /// How many are open on this core, and from where.

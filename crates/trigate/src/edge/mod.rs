@@ -3,21 +3,25 @@
 
 mod accept;
 pub mod client_cert;
-mod connection;
 pub mod head;
+mod http1;
+mod http2;
+mod incoming;
 pub mod listen;
 mod records;
+mod stream;
 pub mod tls;
 pub mod trust;
 mod watched;
 
 pub use accept::{Core, Mode, accept};
-pub use connection::Local;
+pub use http1::{Dates, Upgraded, Upgrading};
+pub use http2::Local;
+pub use incoming::{Incoming, IncomingError};
 pub use records::Recorder;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use std::{future::Future, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 /// What is known of a connection before its first request.

@@ -42,6 +42,10 @@ impl Recorder {
         }
     }
 
+    pub const fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// `code` is stable; `detail` is ours or a library's text, never a peer's bytes.
     pub fn refused(&self, peer: IpAddr, code: &'static str, detail: &str) {
         self.metrics.connection_refused(code);

@@ -1,13 +1,9 @@
-//! How far has this peer come? A stream that counts its bytes and lets go of a peer that stops reading.
+//! Does this peer still take what we send? A stream that lets go of one that stops reading.
 
 use std::{
     cell::RefCell,
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -16,40 +12,15 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// What the connection task and its requests know of each other. One thread writes; atomic because hyper asks that what
-/// may be upgraded can be sent.
-#[derive(Debug, Default)]
-pub struct Progress {
-    pub read: Count,
-    /// Bytes read when the last response was ready: no more since then means an idle connection, not a slow one.
-    pub read_at_response: Count,
-    pub requests: Count,
-    pub in_flight: Count,
-}
-
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
-    }
-}
-
 pub struct Watched<S> {
     inner: S,
-    progress: Arc<Progress>,
     stall: Duration,
     stalled: RefCell<Option<Pin<Box<Sleep>>>>,
 }
 
 impl<S> Watched<S> {
-    pub const fn new(inner: S, progress: Arc<Progress>, stall: Duration) -> Self {
-        Self { inner, progress, stall, stalled: RefCell::new(None) }
+    pub const fn new(inner: S, stall: Duration) -> Self {
+        Self { inner, stall, stalled: RefCell::new(None) }
     }
 
     fn after_write<T>(&self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -66,11 +37,7 @@ impl<S> Watched<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
-        let got = buf.filled().len().saturating_sub(before) as u64;
-        self.progress.read.set(self.progress.read.get() + got);
-        outcome
+        Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 

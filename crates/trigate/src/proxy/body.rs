@@ -7,10 +7,10 @@ use super::{
     upstream::{ApiBody, Busy},
     watch::{End, Watch, Watched},
 };
+use crate::edge::{Incoming, IncomingError};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::{
     cell::Cell,
     fmt,
@@ -28,7 +28,7 @@ use trigate_core::{
 };
 use trigate_gates::Standing;
 
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub type BodyError = IncomingError;
 
 /// Why a request's body was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use super::{
     RoadConfig,
     forward_auth::{ForwardAuth, Original, Pass, Told, Untold, Verdict, Wording, bare, from_envoy, hears_envoy},
 };
+use crate::edge::Incoming;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use prost::Message;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -8,11 +8,10 @@ mod original;
 
 use super::{ClientCertificates, RoadConfig, RoadParts, ext_authz};
 use crate::config::CertificateTeller;
-use crate::edge::{Connection, Handler, Recorder};
+use crate::edge::{Connection, Handler, Incoming, Recorder};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use std::{
     convert::Infallible,
     net::IpAddr,

@@ -6,16 +6,20 @@ use super::{
     road::gates_request,
 };
 use crate::{
-    edge::{Connection, Handler, Recorder, head},
+    edge::{Connection, Handler, Incoming, IncomingError, Recorder, head},
     gate_api::GateCaller,
     metrics::Metrics,
 };
 use arc_swap::ArcSwap;
 use axum::{Router, body::Body};
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, channel::Channel};
 use std::{rc::Rc, sync::Arc, time::Duration};
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    task::{JoinHandle, spawn_local},
+};
 use tower::ServiceExt as _;
 use trigate_core::{audit::Outcome, port::Clock};
 use trigate_gates::{Gates, Refusal, RouteKind, Rules};
@@ -95,7 +99,8 @@ impl Handler for Inside {
                 Err(refusal) => return self.refuse(&refusal),
             }
         }
-        let mut request = Request::from_parts(head, Body::new(body));
+        let (body, _pump) = sendable(body);
+        let mut request = Request::from_parts(head, body);
         let peer = trigate_gates::client_address(connection.peer.ip(), request.headers(), &rules.trusted_proxies);
         request.extensions_mut().insert(trigate_issuer::Peer(peer));
         if let Some(caller) = caller {
@@ -120,6 +125,36 @@ impl Handler for Inside {
         };
         response.headers_mut().extend(extra);
         response
+    }
+}
+
+/// The body for another thread. A body of HTTP/1.1 is read from the connection on this one: the pump stops with the guard.
+fn sendable(body: Incoming) -> (Body, Option<Pump>) {
+    match body {
+        Incoming::None => (Body::empty(), None),
+        Incoming::Http2(body) => (Body::new(body), None),
+        Incoming::Http1(_) => {
+            let (mut sender, channel) = Channel::<Bytes, IncomingError>::new(4);
+            let pump = spawn_local(async move {
+                let mut body = body;
+                while let Some(frame) = body.frame().await {
+                    match frame {
+                        Ok(frame) => drop(sender.send(frame).await),
+                        Err(error) => return sender.abort(error),
+                    }
+                }
+            });
+            (Body::new(channel), Some(Pump(pump)))
+        }
+    }
+}
+
+/// Reads until it is dropped: nobody reads a request after it was answered.
+struct Pump(JoinHandle<()>);
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -5,9 +5,9 @@
 use super::{
     body::CarriedIn,
     road::Passage,
-    upstream::{Head, UpstreamUrl, write_line},
+    upstream::{Head, UpstreamUrl},
 };
-use crate::edge::client_cert;
+use crate::{edge::client_cert, wire::write_line};
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use trigate_gates::Lines;

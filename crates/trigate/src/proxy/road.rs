@@ -11,12 +11,12 @@ use super::{
     watch::{Watch, Watched},
 };
 use crate::{
-    edge::{Connection, Handler, Recorder, head, trust::Trust},
+    edge::{Connection, Handler, Incoming, Recorder, Upgrading, head, trust::Trust},
     metrics::Metrics,
 };
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 use std::{cell::Cell, collections::HashMap, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 use trigate_core::{
     audit::Outcome,
@@ -336,7 +336,7 @@ impl Road {
         let flow = Rc::new(Flow::default());
         flow.in_ended.set(true);
         let mut ending = self.ending(&passage, &flow);
-        let client = passage.head.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        let client = passage.head.extensions.remove::<Upgrading>();
         let asked = match client.filter(|_| passage.permit.permit().route().websocket) {
             Some(client) => self.ask_upgrade(&passage, &flow).await.map(|answer| (client, answer)),
             None => {
@@ -376,7 +376,11 @@ impl Road {
         response
     }
 
-    async fn ask_upgrade(&self, passage: &Passage, flow: &Rc<Flow>) -> Result<Response<Incoming>, Problem> {
+    async fn ask_upgrade(
+        &self,
+        passage: &Passage,
+        flow: &Rc<Flow>,
+    ) -> Result<Response<hyper::body::Incoming>, Problem> {
         let route = passage.permit.permit().route();
         let upstream = passage.config.upstreams.get(&route.upstream).ok_or(Problem::BadGateway)?;
         let assertion = self.assertion(passage)?;

@@ -9,15 +9,11 @@ use super::{
     upstream::{ApiBody, UpstreamBounds, UpstreamError, UpstreamUrl, dial},
     watch::Watched,
 };
-use crate::edge::Connection;
+use crate::edge::{Connection, Upgraded, Upgrading};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Empty;
-use hyper::{
-    body::Incoming,
-    client::conn::http1,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::{body::Incoming, client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use std::{
     cell::Cell,
@@ -81,7 +77,7 @@ pub fn refused(answer: Response<Incoming>, ending: Ending, watching: Watching) -
 
 /// What a tunnel needs to live, and to be told of when it ends.
 pub struct Tunnel {
-    pub client: OnUpgrade,
+    pub client: Upgrading,
     pub watched: Watched,
     pub ending: Ending,
     /// Keeps its place among the open connections.
@@ -105,12 +101,12 @@ impl Tunnel {
 
     async fn carry(self, api: OnUpgrade) {
         let Self { client, watched, mut ending, connection } = self;
-        let both = timeout(OPENING, async { tokio::try_join!(client, api) }).await;
-        let Ok(Ok((client, api))) = both else { return };
+        let both = timeout(OPENING, async { tokio::join!(client.upgraded(), api) }).await;
+        let Ok((Some(client), Ok(api))) = both else { return };
         let flow = Rc::clone(&ending.flow);
         let sent = Rc::new(Cell::new(0));
         {
-            let mut client = Counted { inner: TokioIo::new(client), flow, sent: Rc::clone(&sent), watched: &watched };
+            let mut client = Counted { inner: client, flow, sent: Rc::clone(&sent), watched: &watched };
             let mut api = TokioIo::new(api);
             tokio::select! {
                 biased;
@@ -128,7 +124,7 @@ const OPENING: Duration = Duration::from_secs(10);
 
 /// The client's end: what it sends and gets is counted, and shows that the tunnel lives.
 struct Counted<'a> {
-    inner: TokioIo<Upgraded>,
+    inner: Upgraded,
     flow: Rc<Flow>,
     sent: Rc<Cell<u64>>,
     watched: &'a Watched,

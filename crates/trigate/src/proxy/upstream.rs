@@ -12,7 +12,7 @@ pub use dial::dial;
 pub use health::check_health;
 pub use tls::{TlsClient, TlsSettings};
 
-pub use http1::{Head, write_line};
+pub use http1::Head;
 
 use self::{
     http1::{Connection, WireError},

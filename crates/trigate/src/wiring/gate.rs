@@ -339,12 +339,7 @@ impl Probes {
             metrics,
         });
         for socket in self.sockets {
-            let core = Core {
-                handler: Rc::clone(&handler),
-                bounds: Arc::clone(&self.bounds),
-                recorder: Rc::clone(&recorder),
-                mode: Mode::Plain,
-            };
+            let core = Core::new(Rc::clone(&handler), Arc::clone(&self.bounds), Rc::clone(&recorder), Mode::Plain);
             if let Err(error) = accept(socket, core, stop.clone()).await {
                 tracing::error!(%error, "the health listener ended");
             }

@@ -228,7 +228,7 @@ pub async fn serve_road(parts: RoadParts, listeners: Listeners, bounds: Arc<Boun
         let recorder = recorders.of(listener);
         let handler =
             Road::new(parts.clone(), Rc::clone(&pool), Rc::clone(&watch), Rc::clone(&recorder), bounds.requests);
-        Core { handler, bounds: Arc::clone(&bounds), recorder, mode }
+        Core::new(handler, Arc::clone(&bounds), recorder, mode)
     };
     let Listeners { open: (socket, mode), secure, asked } = listeners;
     let open = edge::accept(socket, core("gate", mode), stop.clone());
@@ -242,7 +242,7 @@ pub async fn serve_road(parts: RoadParts, listeners: Listeners, bounds: Arc<Boun
         let Some(socket) = asked else { return Ok(()) };
         let recorder = recorders.of("forward_auth");
         let handler = ForwardAuth::new(parts.clone(), Rc::clone(&recorder));
-        let core = Core { handler, bounds: Arc::clone(&bounds), recorder, mode: Mode::Plain };
+        let core = Core::new(handler, Arc::clone(&bounds), recorder, Mode::Plain);
         edge::accept(socket, core, stop.clone()).await
     };
     let (open, closed, asked) = tokio::join!(open, closed, asked);
@@ -299,12 +299,8 @@ async fn serve_inside(
         let (bounds, stop) = (Arc::clone(&bounds), stop.clone());
         async move {
             for socket in sockets {
-                let core = Core {
-                    handler: Rc::clone(&handler),
-                    bounds: Arc::clone(&bounds),
-                    recorder: Rc::clone(&handler.recorder),
-                    mode: mode.clone(),
-                };
+                let recorder = Rc::clone(&handler.recorder);
+                let core = Core::new(Rc::clone(&handler), Arc::clone(&bounds), recorder, mode.clone());
                 if let Err(error) = edge::accept(socket, core, stop.clone()).await {
                     tracing::error!(%error, "a listener of the desk ended");
                 }

@@ -4,16 +4,19 @@
 //! Trusts an API with its own answers alone. An answer whose end could be read in more than one way is an error, and a
 //! connection serves the next request only when both messages of the last have ended and not one byte is left over.
 
-mod chunked;
-
-use self::chunked::{Chunked, Piece};
-use crate::proxy::body::CarriedIn;
+use crate::{
+    proxy::body::CarriedIn,
+    wire::{
+        Chunked, Field, MAX_FIELDS, Malformed, Piece, ROOM, content_length, fields_of, headers, says_close, write_line,
+    },
+};
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{Method, Response, StatusCode, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use std::{
     future::{Future, poll_fn},
     io,
+    mem::MaybeUninit,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
 };
@@ -21,15 +24,17 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 /// Heads of answers that are longer are refused.
 const MAX_HEAD_BYTES: usize = 64 << 10;
-const MAX_HEADERS: usize = 128;
 /// `100 Continue`, `103 Early Hints` and their kind, before one answer.
 const MAX_INTERIM: usize = 16;
-/// Read at once.
-const ROOM: usize = 16 << 10;
-
 /// A byte stream to an API.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+impl From<Malformed> for WireError {
+    fn from(Malformed(what): Malformed) -> Self {
+        Self::Malformed(what)
+    }
+}
 
 /// Why there is no answer, or no whole one.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +58,13 @@ pub struct Connection {
     came: BytesMut,
     /// What is still to be sent.
     out: BytesMut,
+    /// Lines of the head that was read last.
+    fields: Vec<Field>,
 }
 
 impl Connection {
     pub fn new(io: impl Stream + 'static) -> Self {
-        Self { io: Box::new(io), came: BytesMut::new(), out: BytesMut::new() }
+        Self { io: Box::new(io), came: BytesMut::new(), out: BytesMut::new(), fields: Vec::new() }
     }
 
     /// Nothing came since the last answer: neither an end nor bytes that nobody asked for. (It costs a system call only
@@ -166,19 +173,13 @@ fn write_head(head: &impl Head, body: &CarriedIn, out: &mut BytesMut) -> Framing
     match framing {
         // RFC 9110 §8.6: no length where nobody expects a body.
         Framing::Length(0) if !matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {}
-        Framing::Length(length) => write_line(out, header::CONTENT_LENGTH.as_str(), length.to_string().as_bytes()),
+        Framing::Length(length) => {
+            write_line(out, header::CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(length).as_bytes())
+        }
         Framing::Chunked => write_line(out, header::TRANSFER_ENCODING.as_str(), b"chunked"),
     }
     out.extend_from_slice(b"\r\n");
     framing
-}
-
-/// INVARIANT: names are those of a `HeaderName`, values those of a `HeaderValue`: neither holds a line break.
-pub fn write_line(out: &mut BytesMut, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// A request under way: its body goes out while its answer comes in.
@@ -244,7 +245,7 @@ impl Exchange {
         let mut interim = 0;
         loop {
             self.poll_send(cx);
-            while let Some(response) = parse_head(&mut self.connection.came)? {
+            while let Some(response) = parse_head(&mut self.connection)? {
                 match response.status() {
                     // Nobody asked for another protocol.
                     StatusCode::SWITCHING_PROTOCOLS => {
@@ -281,49 +282,34 @@ impl Exchange {
 }
 
 /// Takes one head off the bytes that came; `None` until it is whole.
-fn parse_head(came: &mut BytesMut) -> Result<Option<Response<()>>, WireError> {
+fn parse_head(connection: &mut Connection) -> Result<Option<Response<()>>, WireError> {
+    let Connection { came, fields, .. } = connection;
     if came.is_empty() {
         return Ok(None);
     }
-    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut head = httparse::Response::new(&mut lines);
-    let length = match head.parse(came) {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut head = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, came, &mut lines);
+    let length = match parsed {
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD_BYTES => length,
         Ok(httparse::Status::Partial) if came.len() <= MAX_HEAD_BYTES => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(WireError::Malformed("its head is too long")),
         Err(_) => return Err(WireError::Malformed("its head")),
     };
-    let malformed = || WireError::Malformed("its head");
-    let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or_else(malformed)?;
+    let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("its status"))?;
     let version = if head.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let from = came.as_ptr() as usize;
-    let places = head.headers.iter().map(|line| {
-        let start = (line.value.as_ptr() as usize).wrapping_sub(from);
-        HeaderName::from_bytes(line.name.as_bytes()).map(|name| (name, start..start.wrapping_add(line.value.len())))
-    });
-    let places: SmallLines = places.collect::<Result<_, _>>().map_err(|_| malformed())?;
+    fields_of(came, head.headers, fields);
     let bytes = came.split_to(length).freeze();
-    // With room for what the gate says beside it.
-    let mut headers = HeaderMap::with_capacity(places.len() + 8);
-    for (name, place) in places {
-        let value = bytes.get(place.clone()).map(|_| bytes.slice(place)).ok_or_else(malformed)?;
-        headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| malformed())?);
-    }
     let mut response = Response::new(());
-    (*response.status_mut(), *response.version_mut(), *response.headers_mut()) = (status, version, headers);
+    (*response.status_mut(), *response.version_mut()) = (status, version);
+    // With room for what the gate says beside it.
+    *response.headers_mut() = headers(&bytes, fields, 8)?;
     Ok(Some(response))
 }
 
-type SmallLines = Vec<(HeaderName, std::ops::Range<usize>)>;
-
 /// May the connection serve another request after this answer? // RFC 9112 §9.3
 fn is_kept(response: &Response<()>) -> bool {
-    let options = response.headers().get_all(header::CONNECTION).iter();
-    let close = options.into_iter().any(|line| {
-        // What cannot be read could say `close`.
-        line.to_str().map_or(true, |line| line.split(',').any(|option| option.trim().eq_ignore_ascii_case("close")))
-    });
-    response.version() == Version::HTTP_11 && !close
+    response.version() == Version::HTTP_11 && !says_close(response.headers())
 }
 
 /// Where the answer's body ends.
@@ -364,20 +350,6 @@ impl End {
             (Some(_), None) => Err(WireError::Malformed("an unknown transfer coding")),
         }
     }
-}
-
-/// One length, however often it is said. // RFC 9110 §8.6
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, WireError> {
-    let mut length = None;
-    for line in headers.get_all(header::CONTENT_LENGTH) {
-        let text = line.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
-        let one: u64 = text.and_then(|text| text.parse().ok()).ok_or(WireError::Malformed("its length"))?;
-        if length.is_some_and(|other| other != one) {
-            return Err(WireError::Malformed("two lengths"));
-        }
-        length = Some(one);
-    }
-    Ok(length)
 }
 
 /// An answer's body as it comes.

@@ -129,7 +129,7 @@ async fn interim_answers_and_heads_are_bounded() {
     assert!(outcome(Method::GET, &many, false).await.starts_with("error"));
     let long = format!("HTTP/1.1 204 No Content\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEAD_BYTES));
     assert!(outcome(Method::GET, &long, false).await.starts_with("error"));
-    let lines = format!("HTTP/1.1 204 No Content\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS + 1));
+    let lines = format!("HTTP/1.1 204 No Content\r\n{}\r\n", "X: y\r\n".repeat(MAX_FIELDS + 1));
     assert!(outcome(Method::GET, &lines, false).await.starts_with("error"));
     let line = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;{}\r\nx\r\n0\r\n\r\n", "x".repeat(5000));
     assert!(outcome(Method::GET, &line, false).await.starts_with("error"));

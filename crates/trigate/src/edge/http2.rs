@@ -1,25 +1,23 @@
-//! How does one connection speak HTTP? hyper parses; deadlines, caps and the record of what it refused are ours.
+//! How does one connection speak HTTP/2? hyper parses; deadlines, caps and the record of what it refused are ours.
 
-use super::{
-    Connection, Core, Handler,
-    watched::{Progress, Watched},
-};
+use super::{Connection, Core, Handler, Incoming};
 use http::{Request, Response};
 use hyper::{
-    body::{Body, Frame, Incoming, SizeHint},
+    body::{Body, Frame, SizeHint},
+    server::conn::http2,
     service::service_fn,
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::{conn::auto, graceful::Watcher},
+    server::graceful::Watcher,
 };
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::Future,
     net::IpAddr,
     pin::{Pin, pin},
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -39,26 +37,31 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
     }
 }
 
-pub async fn serve<H: Handler, S>(core: &Rc<Core<H>>, stream: S, connection: Connection, watcher: Watcher)
+/// What a connection and its requests know of each other.
+#[derive(Debug, Default)]
+struct Progress {
+    requests: Cell<u64>,
+    in_flight: Cell<u64>,
+}
+
+pub async fn serve<H: Handler, S>(core: &Rc<Core<H>>, stream: S, connection: Rc<Connection>, watcher: Watcher)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let progress = Arc::new(Progress::default());
+    let progress = Rc::new(Progress::default());
     let peer = connection.peer.ip();
-    let connection = Rc::new(connection);
     let service = service_fn({
-        let (handler, progress) = (Rc::clone(&core.handler), Arc::clone(&progress));
-        move |request: Request<Incoming>| {
-            let (handler, connection, progress) = (Rc::clone(&handler), Rc::clone(&connection), Arc::clone(&progress));
+        let (handler, progress) = (Rc::clone(&core.handler), Rc::clone(&progress));
+        move |request: Request<hyper::body::Incoming>| {
+            let (handler, connection, progress) = (Rc::clone(&handler), Rc::clone(&connection), Rc::clone(&progress));
             async move {
                 let busy = Busy::begin(progress);
-                let response: Response<H::Body> = handler.handle(request, connection).await;
+                let response: Response<H::Body> = handler.handle(request.map(Incoming::Http2), connection).await;
                 Ok::<_, Infallible>(response.map(|body| Held { body, busy }))
             }
         }
     });
-    let stream = TokioIo::new(Watched::new(stream, Arc::clone(&progress), core.bounds.write_stall));
-    let serving = builder(core).serve_connection_with_upgrades(stream, service).into_owned();
+    let serving = builder(core).serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(watcher.watch(serving));
     let outcome = tokio::select! {
         outcome = &mut serving => outcome,
@@ -70,22 +73,14 @@ where
         }
     };
     if let Err(error) = outcome {
-        record(core, peer, error.as_ref(), &progress);
+        record(core, peer, &error);
     }
 }
 
-fn builder<H>(core: &Core<H>) -> auto::Builder<Local> {
+fn builder<H>(core: &Core<H>) -> http2::Builder<Local> {
     let bounds = &core.bounds;
-    let mut builder = auto::Builder::new(Local);
+    let mut builder = http2::Builder::new(Local);
     builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.header_deadline)
-        .max_buf_size(bounds.header_bytes)
-        .max_headers(bounds.headers)
-        .half_close(false);
-    builder
-        .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(100)
         .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))
@@ -99,10 +94,10 @@ fn builder<H>(core: &Core<H>) -> auto::Builder<Local> {
 }
 
 /// A request in flight, until its response's body has gone.
-struct Busy(Arc<Progress>);
+struct Busy(Rc<Progress>);
 
 impl Busy {
-    fn begin(progress: Arc<Progress>) -> Self {
+    fn begin(progress: Rc<Progress>) -> Self {
         progress.requests.set(progress.requests.get() + 1);
         progress.in_flight.set(progress.in_flight.get() + 1);
         Self(progress)
@@ -112,7 +107,6 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
-        self.0.read_at_response.set(self.0.read.get());
     }
 }
 
@@ -139,8 +133,7 @@ impl<B: Body + Unpin> Body for Held<B> {
     }
 }
 
-/// Returns when the peer sent no first request in time, or nothing at all for long. (hyper's own deadline begins only
-/// when the protocol's version is known.)
+/// Returns when the peer sent no first request in time, or nothing at all for long.
 async fn silence(progress: &Progress, bounds: &super::Bounds) {
     sleep(bounds.header_deadline).await;
     if progress.requests.get() == 0 {
@@ -155,29 +148,11 @@ async fn silence(progress: &Progress, bounds: &super::Bounds) {
     }
 }
 
-fn record<H>(
-    core: &Core<H>,
-    peer: IpAddr,
-    error: &(dyn std::error::Error + Send + Sync + 'static),
-    progress: &Progress,
-) {
-    let idle = progress.requests.get() > 0 && progress.read.get() == progress.read_at_response.get();
-    let Some(error) = error.downcast_ref::<hyper::Error>() else {
-        // The auto server's own: the peer went away before its first byte, or spoke neither version.
-        if progress.read.get() > 0 {
-            core.recorder.refused(peer, "http.connection", &error.to_string());
-        }
-        return;
-    };
+fn record<H>(core: &Core<H>, peer: IpAddr, error: &hyper::Error) {
     let code = if error.is_parse_too_large() {
         "http.too_large"
     } else if error.is_parse() {
         "http.parse"
-    } else if error.is_timeout() {
-        if idle {
-            return;
-        }
-        "deadline.header"
     } else if error.is_incomplete_message() {
         "http.incomplete"
     } else if has_h2_reason(error) {
