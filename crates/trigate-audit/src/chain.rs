@@ -223,7 +223,7 @@ impl Inner {
                 self.make_room(frame.len())?;
                 continue;
             }
-            let next = tail.head.append(frame.payload());
+            let next = frame.chain(&tail.head);
             tail.buffer.extend_from_slice(frame.link(&next.hash));
             tail.segment_end += frame.len();
             tail.head = next;

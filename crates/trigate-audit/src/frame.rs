@@ -10,7 +10,7 @@ use std::{
     io::{self, BufReader, Read, Seek, SeekFrom},
     path::Path,
 };
-use trigate_core::audit::{ChainHead, Link, Record};
+use trigate_core::audit::{ChainHead, Link, ROOM, Record};
 
 const MAGIC: &[u8; 8] = b"TRIGSEG1";
 /// Length, checksum and link before each payload.
@@ -26,7 +26,11 @@ thread_local! {
 }
 
 /// A frame ready but for its link, which only the chain's lock can give.
-pub struct Frame(Vec<u8>);
+pub struct Frame {
+    /// Room for what is hashed with the payload, where its prefix will end up, and the payload.
+    bytes: Vec<u8>,
+    crc: u32,
+}
 
 impl Frame {
     /// # Errors
@@ -38,40 +42,44 @@ impl Frame {
     fn new(write: impl FnOnce(&mut Vec<u8>)) -> Result<Self, usize> {
         let mut bytes = KEPT.try_with(Cell::take).unwrap_or_default();
         bytes.clear();
-        bytes.resize(PREFIX_BYTES, 0);
+        bytes.resize(ROOM, 0);
         write(&mut bytes);
-        let length = bytes.len().saturating_sub(PREFIX_BYTES);
+        let length = bytes.len().saturating_sub(ROOM);
         if length > MAX_PAYLOAD_BYTES {
             return Err(length);
         }
-        if let Some((prefix, payload)) = bytes.split_first_chunk_mut::<PREFIX_BYTES>() {
-            prefix[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-            prefix[4..8].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
-        }
-        Ok(Self(bytes))
+        let crc = crc32fast::hash(bytes.get(ROOM..).unwrap_or_default());
+        Ok(Self { bytes, crc })
     }
 
-    pub fn payload(&self) -> &[u8] {
-        self.0.get(PREFIX_BYTES..).unwrap_or_default()
+    /// The head after this one.
+    pub fn chain(&mut self, head: &ChainHead) -> ChainHead {
+        head.append_behind(&mut self.bytes)
     }
 
+    /// The whole frame, as it lies in the file.
     pub fn link(&mut self, link: &Link) -> &[u8] {
-        if let Some(prefix) = self.0.first_chunk_mut::<PREFIX_BYTES>() {
+        let length = u32::try_from(self.bytes.len().saturating_sub(ROOM)).unwrap_or(u32::MAX);
+        let from = ROOM - PREFIX_BYTES;
+        if let Some(prefix) = self.bytes.get_mut(from..).and_then(|frame| frame.first_chunk_mut::<PREFIX_BYTES>()) {
+            prefix[..4].copy_from_slice(&length.to_le_bytes());
+            prefix[4..8].copy_from_slice(&self.crc.to_le_bytes());
             prefix[8..].copy_from_slice(link);
         }
-        &self.0
+        self.bytes.get(from..).unwrap_or_default()
     }
 
+    /// Bytes in the file.
     pub const fn len(&self) -> u64 {
-        self.0.len() as u64
+        (self.bytes.len() - (ROOM - PREFIX_BYTES)) as u64
     }
 }
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        if self.0.capacity() <= KEPT_BYTES {
+        if self.bytes.capacity() <= KEPT_BYTES {
             // Not kept when the thread is at its end.
-            let _ = KEPT.try_with(|kept| kept.set(std::mem::take(&mut self.0)));
+            let _ = KEPT.try_with(|kept| kept.set(std::mem::take(&mut self.bytes)));
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod jose;
 pub mod key;
 pub mod oauth;
 pub mod permission;
+pub mod plain;
 pub mod port;
 pub mod proof;
 pub mod quota;

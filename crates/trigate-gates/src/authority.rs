@@ -57,10 +57,11 @@ impl Authority {
                 let address: std::net::Ipv6Addr = address.parse().map_err(|_| BadAuthority::Malformed)?;
                 (format!("[{address}]"), after.strip_prefix(':').or_else(|| after.is_empty().then_some("")))
             }
-            None => match text.split_once(':') {
-                Some((host, port)) => (host.to_ascii_lowercase(), Some(port)),
-                None => (text.to_ascii_lowercase(), Some("")),
-            },
+            None => {
+                let end = text.bytes().position(|byte| byte == b':').unwrap_or(text.len());
+                let (host, port) = text.split_at_checked(end).ok_or(BadAuthority::Malformed)?;
+                (host.to_ascii_lowercase(), Some(port.strip_prefix(':').unwrap_or_default()))
+            }
         };
         let port = port.ok_or(BadAuthority::Malformed)?;
         let port = match port {
@@ -70,13 +71,17 @@ impl Authority {
             }
             _ => return Err(BadAuthority::Malformed),
         };
-        let host = host.strip_suffix('.').map(str::to_owned).unwrap_or(host);
+        let mut host = host;
+        if host.ends_with('.') {
+            host.pop();
+        }
         let bracketed = host.starts_with('[');
         // SECURITY: no userinfo, no blank, no escape, no empty label: each is read differently somewhere.
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
         if host.is_empty()
             || host.len() > 253
-            || (!bracketed && (!host.bytes().all(plain) || host.split('.').any(str::is_empty)))
+            || (!bracketed
+                && (!host.bytes().all(plain) || host.starts_with('.') || host.ends_with('.') || host.contains("..")))
         {
             return Err(BadAuthority::Malformed);
         }

@@ -5,6 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::borrow::Cow;
+use trigate_core::plain::is_printable;
 
 /// Where the lines of a head go: a map, or the bytes of a message.
 pub trait Lines {
@@ -205,16 +206,13 @@ impl<'a, L: Lines> Identity<'a, L> {
 /// Visible ASCII stands as it is; blanks, commas, quotes, `%`, controls and all else are percent-encoded UTF-8.
 fn encode(text: &str, out: &mut String) {
     use std::fmt::Write;
-    let plain = |byte: u8| {
-        byte.is_ascii_graphic() & (byte != b',') & (byte != b';') & (byte != b'"') & (byte != b'\\') & (byte != b'%')
-    };
-    // No early end: the common text is looked at in strides.
-    if text.bytes().fold(true, |all, byte| all & plain(byte)) {
+    const MARKS: [u8; 6] = *b" ,;\"\\%";
+    if is_printable(text.as_bytes(), MARKS) {
         out.push_str(text);
         return;
     }
     for byte in text.bytes() {
-        if plain(byte) {
+        if byte.is_ascii_graphic() && !MARKS.contains(&byte) {
             out.push(char::from(byte));
         } else {
             let _ = write!(out, "%{byte:02X}");

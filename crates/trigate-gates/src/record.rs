@@ -12,6 +12,7 @@ use std::{borrow::Cow, sync::Arc};
 use trigate_core::{
     audit::{Decision, Facts, GateName, GateVerdict, Outcome as Recorded, Record, Verdict},
     credential::{mask_secrets, may_hold_secret},
+    plain::is_printable,
     reason::Reason,
 };
 
@@ -111,8 +112,7 @@ fn path(passage: &Passage<'_>, outcome: &Outcome, exposed: bool) -> String {
 /// Masked, without control characters, and no longer than a line of a log should be.
 fn short(text: &str) -> String {
     const MAX_CHARS: usize = 1024;
-    let plain = |byte: u8| byte.is_ascii() & !byte.is_ascii_control();
-    if text.len() <= MAX_CHARS && text.bytes().fold(true, |all, byte| all & plain(byte)) && !may_hold_secret(text) {
+    if text.len() <= MAX_CHARS && is_printable(text.as_bytes(), []) && !may_hold_secret(text) {
         return text.to_owned();
     }
     mask_secrets(text).chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect()

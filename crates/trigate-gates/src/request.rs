@@ -136,7 +136,9 @@ impl<'a> Authorization<'a> {
             return Self::Several;
         }
         let Ok(text) = value.to_str() else { return Self::Unreadable };
-        let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let end = text.bytes().position(|byte| byte == b' ').unwrap_or(text.len());
+        let (scheme, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+        let rest = rest.strip_prefix(' ').unwrap_or_default();
         // RFC 9110 §11.1: the scheme's case does not matter; the credential's does.
         match scheme {
             _ if scheme.eq_ignore_ascii_case("bearer") => Self::Bearer(rest),

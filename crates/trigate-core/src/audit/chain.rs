@@ -1,6 +1,6 @@
 //! Is the trail whole? Each entry's hash covers its number, its bytes and the hash before it.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 /// A hash in a chain.
@@ -43,6 +43,20 @@ impl ChainHead {
         Self { length: self.length + 1, hash: finish(context) }
     }
 
+    /// As [`Self::append`], for the road: the entry stands behind [`ROOM`] bytes that may be overwritten, and all of it is
+    /// hashed in one go.
+    #[must_use]
+    pub fn append_behind(&self, room_and_entry: &mut [u8]) -> Self {
+        let length = room_and_entry.len().saturating_sub(ROOM) as u64;
+        if let Some(room) = room_and_entry.first_chunk_mut::<ROOM>() {
+            room[..32].copy_from_slice(&self.hash);
+            room[32..40].copy_from_slice(&self.length.to_be_bytes());
+            room[40..].copy_from_slice(&length.to_be_bytes());
+        }
+        let digest = digest(&SHA256, room_and_entry);
+        Self { length: self.length + 1, hash: link(digest.as_ref()) }
+    }
+
     /// Appends `entry` only if it hashes to `hash`.
     pub fn follow(&self, entry: &[u8], hash: &Link) -> Result<Self, Broken> {
         let next = self.append(entry);
@@ -54,12 +68,15 @@ impl ChainHead {
     }
 }
 
+/// What is hashed before an entry: the hash before it, its number, its length.
+pub const ROOM: usize = 48;
+
 fn finish(context: Context) -> Link {
-    let mut link = Link::default();
-    for (to, from) in link.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    link
+    link(context.finish().as_ref())
+}
+
+fn link(digest: &[u8]) -> Link {
+    digest.first_chunk().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -84,6 +101,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn hashed_in_one_go_or_in_pieces_it_is_one_chain(entry in prop::collection::vec(any::<u8>(), 0..300), length in any::<u32>()) {
+            let head = ChainHead { length: length.into(), ..ChainHead::start("n1") };
+            let mut behind = [vec![7; ROOM], entry.clone()].concat();
+            prop_assert_eq!(head.append_behind(&mut behind), head.append(&entry));
+        }
+
         #[test]
         fn a08_an_edit_a_deletion_and_a_swap_are_found(
             entries in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 2..12),

@@ -187,8 +187,7 @@ fn list<'a>(out: &mut Vec<u8>, opening: &str, values: impl Iterator<Item = &'a s
 
 fn quoted(out: &mut Vec<u8>, value: &str) {
     // SECURITY: what needs escaping is left to serde (G24: no line of its own in a log).
-    // No early end: the common text is looked at in strides.
-    if value.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\')) {
+    if !crate::plain::has_no_controls(value.as_bytes(), *b"\"\\") {
         // Writing into memory does not fail.
         drop(serde_json::to_writer(out, value));
     } else {

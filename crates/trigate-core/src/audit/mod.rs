@@ -5,5 +5,5 @@ mod chain;
 mod encode;
 mod record;
 
-pub use chain::{Broken, ChainHead, Link};
+pub use chain::{Broken, ChainHead, Link, ROOM};
 pub use record::{Completion, Connection, Decision, Facts, GateName, GateVerdict, Outcome, Record, Verdict};

@@ -3,7 +3,7 @@
 
 use super::{
     grpc,
-    road::answer_headers,
+    road::{RoadParts, answer_headers},
     upstream::{ApiBody, Busy},
     watch::{End, Watch, Watched},
 };
@@ -24,7 +24,7 @@ use tokio::time::{Sleep, sleep};
 use trigate_core::{
     audit::{Completion, Record},
     id::RequestId,
-    port::{AuditSink, Clock, Monotonic},
+    port::Monotonic,
 };
 use trigate_gates::Standing;
 
@@ -312,10 +312,7 @@ impl CarriedOut {
 
 /// Everything that the completion record needs, filled as it goes.
 pub struct Ending {
-    pub audit: Arc<dyn AuditSink>,
-    pub clock: Arc<dyn Clock>,
-    pub metrics: Arc<crate::metrics::Metrics>,
-    pub node: Arc<str>,
+    pub parts: Rc<RoadParts>,
     pub request: RequestId,
     pub started: Monotonic,
     pub status: u16,
@@ -336,11 +333,12 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let duration_us = self.clock.monotonic().0.saturating_sub(self.started.0);
-        self.metrics.completed(self.status, Duration::from_micros(duration_us));
-        self.audit.note(&Record::Completion(Completion {
-            at: self.clock.now(),
-            node: Arc::clone(&self.node),
+        let RoadParts { audit, clock, metrics, node, .. } = self.parts.as_ref();
+        let duration_us = clock.monotonic().0.saturating_sub(self.started.0);
+        metrics.completed(self.status, Duration::from_micros(duration_us));
+        audit.note(&Record::Completion(Completion {
+            at: clock.now(),
+            node: Arc::clone(node),
             request: self.request.clone(),
             status: self.status,
             bytes_in: self.flow.bytes_in.get(),

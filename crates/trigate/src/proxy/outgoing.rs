@@ -10,6 +10,7 @@ use super::{
 use crate::{edge::client_cert, wire::write_line};
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use trigate_core::plain::is_printable;
 use trigate_gates::Lines;
 
 /// The head for one address of the API.
@@ -55,7 +56,7 @@ impl Lines for Wire<'_> {
 
     fn say(&mut self, name: &'static str, value: &str) {
         // SECURITY: a line break would begin a line of somebody else's.
-        if value.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~')) {
+        if is_printable(value.as_bytes(), []) {
             write_line(self.0, name, value.as_bytes());
         }
     }

@@ -74,7 +74,7 @@ pub struct RoadParts {
 
 /// The road on one core.
 pub struct Road {
-    parts: RoadParts,
+    parts: Rc<RoadParts>,
     pool: Rc<Pool>,
     watch: Rc<Watch>,
     recorder: Rc<Recorder>,
@@ -87,6 +87,7 @@ pub struct Road {
 impl Road {
     pub fn new(parts: RoadParts, pool: Rc<Pool>, watch: Rc<Watch>, recorder: Rc<Recorder>, most: usize) -> Rc<Self> {
         let certificates = ClientCertificates::new(Arc::clone(&parts.trust));
+        let parts = Rc::new(parts);
         Rc::new(Self { parts, pool, watch, recorder, in_work: Rc::default(), most, certificates })
     }
 
@@ -417,10 +418,7 @@ impl Road {
     fn ending(&self, passage: &Passage, flow: &Rc<Flow>) -> Ending {
         let request: RequestId = passage.permit.permit().request_id().clone();
         Ending {
-            audit: Arc::clone(&self.parts.audit),
-            clock: Arc::clone(&self.parts.clock),
-            metrics: Arc::clone(&self.parts.metrics),
-            node: Arc::clone(&self.parts.node),
+            parts: Rc::clone(&self.parts),
             request,
             started: passage.started,
             status: 0,
@@ -460,7 +458,7 @@ impl Road {
             let head = Outgoing { passage, upstream: &target.url, assertion: assertion.as_deref() };
             let again = || repeatable.then(|| CarriedIn::none(Rc::clone(flow)));
             let Failed { error, unsent } =
-                match until_ended(uploads.as_ref(), self.send(upstream.bounds, &head, carried, again)).await? {
+                match self.send_watched(uploads.as_ref(), upstream.bounds, &head, carried, again).await? {
                     Ok(response) => {
                         upstream.succeeded(target);
                         return Ok((response, busy));
@@ -484,6 +482,23 @@ impl Road {
         }
     }
 
+    /// As [`Self::send`], as long as `uploads` may go on.
+    async fn send_watched(
+        &self,
+        uploads: Option<&Watched>,
+        bounds: UpstreamBounds,
+        head: &Outgoing<'_>,
+        body: CarriedIn,
+        again: impl Fn() -> Option<CarriedIn>,
+    ) -> Result<Result<Response<ApiBody>, Failed>, Problem> {
+        let Some(uploads) = uploads else { return Ok(self.send(bounds, head, body, again).await) };
+        tokio::select! {
+            biased;
+            sent = Box::pin(self.send(bounds, head, body, again)) => Ok(sent),
+            _ = uploads.ended() => Err(Problem::Ended),
+        }
+    }
+
     async fn send(
         &self,
         bounds: UpstreamBounds,
@@ -497,7 +512,7 @@ impl Road {
         let unsendable = || UpstreamError::Broken("the request has no form in HTTP/2".into());
         let request = head.request(body).ok_or_else(unsendable)?;
         let again = || again().and_then(|body| head.request(body));
-        let sent = self.pool.http2.send(head.upstream, bounds, request, again).await;
+        let sent = Box::pin(self.pool.http2.send(head.upstream, bounds, request, again)).await;
         sent.map(|(response, stream)| response.map(|body| ApiBody::Http2(body, stream)))
     }
 
@@ -516,15 +531,6 @@ impl Road {
             UpstreamError::Full => Problem::Unavailable,
             UpstreamError::Connect(_) | UpstreamError::Broken(_) => Problem::BadGateway,
         }
-    }
-}
-
-async fn until_ended<T>(watched: Option<&Watched>, work: impl Future<Output = T>) -> Result<T, Problem> {
-    let Some(watched) = watched else { return Ok(work.await) };
-    tokio::select! {
-        biased;
-        done = work => Ok(done),
-        _ = watched.ended() => Err(Problem::Ended),
     }
 }
 

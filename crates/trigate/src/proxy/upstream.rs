@@ -193,18 +193,21 @@ impl Pool {
             let reused = pooled.is_some();
             let connection = match pooled {
                 Some(connection) => connection,
-                None => match self.connect(upstream, bounds.connect).await {
+                // Boxed: it is seldom, and would make every request's state several times as large.
+                None => match Box::pin(self.connect(upstream, bounds.connect)).await {
                     Ok(connection) => connection,
                     Err(error) => return Err(Failed::unsent(error, body)),
                 },
             };
-            match timeout(bounds.response, connection.send(head, body)).await {
-                Err(_) => return Err(UpstreamError::Slow("response").into()),
-                Ok(Ok(response)) => {
+            match connection.send(head, body, bounds.response).await {
+                Ok(response) => {
                     let lease = Lease { list, clock: Arc::clone(&self.clock), keep: bounds.idle };
                     return Ok(response.map(|body| ApiBody::Http1(body, lease)));
                 }
-                Ok(Err(failed)) => {
+                Err(failed) if matches!(failed.error, WireError::Slow) => {
+                    return Err(UpstreamError::Slow("response").into());
+                }
+                Err(failed) => {
                     // Never written: safe to send whatever it was. Written on a connection that was closing: only what is safe.
                     let closing = matches!(failed.error, WireError::Closed | WireError::Io(_));
                     let retry = failed.unsent.or_else(|| if closing { again() } else { None });

@@ -2,9 +2,11 @@
 //!
 //! Trusts no peer. Where a message's end could be read in two ways, there is none.
 
+mod alarm;
 mod chunked;
 mod fields;
 
+pub use alarm::Alarm;
 pub use chunked::{Chunked, Piece};
 pub use fields::{Field, MAX_FIELDS, Malformed, content_length, fields_of, headers, says_close, write_line};
 

@@ -22,6 +22,7 @@ use super::{
     stream::{Ahead, Stream},
     watched::Watched,
 };
+use crate::wire::Alarm;
 use http::{Method, Request, Response, StatusCode, header};
 use std::{
     cell::RefCell,
@@ -29,12 +30,12 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, Sleep, sleep_until, timeout},
+    time::timeout,
 };
 
 /// How HTTP/2 begins. // RFC 9113 §3.4
@@ -191,7 +192,7 @@ async fn linger(wire: &Rc<RefCell<Wire>>) {
 /// Waits for heads.
 struct Idle {
     deadline: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
     stopped: Pin<Box<dyn Future<Output = ()>>>,
     requests: u64,
 }
@@ -201,11 +202,11 @@ impl Idle {
         let stopped = Box::pin(async move {
             let _ = stop.wait_for(|stop| *stop).await;
         });
-        Self { deadline, timer: None, stopped, requests: 0 }
+        Self { deadline, alarm: Alarm::default(), stopped, requests: 0 }
     }
 
     async fn head(&mut self, wire: &RefCell<Wire>) -> Result<Head, NoHead> {
-        let mut until = None;
+        self.alarm.stop();
         let head = poll_fn(|cx| {
             let wire = &mut *wire.borrow_mut();
             loop {
@@ -220,7 +221,7 @@ impl Idle {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(_) if wire.came().is_empty() => return Poll::Ready(Err(NoHead::Closed)),
                     Poll::Ready(_) => return Poll::Ready(Err(NoHead::Incomplete)),
-                    Poll::Pending => return self.poll_idle(&mut until, wire.came().is_empty(), cx),
+                    Poll::Pending => return self.poll_idle(wire.came().is_empty(), cx),
                 }
             }
         })
@@ -230,26 +231,12 @@ impl Idle {
     }
 
     /// Nothing more has come. INVARIANT: a head is there within the deadline, however it trickles (G18).
-    fn poll_idle<T>(
-        &mut self,
-        until: &mut Option<Instant>,
-        nothing: bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<T, NoHead>> {
+    fn poll_idle<T>(&mut self, nothing: bool, cx: &mut Context<'_>) -> Poll<Result<T, NoHead>> {
         if nothing && self.stopped.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(NoHead::Closed));
         }
-        let until = *until.get_or_insert_with(|| Instant::now() + self.deadline);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        // It was set for an earlier wait, as a rule: moved when it rings, and not with each request.
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= until {
-                let ended = if nothing && self.requests > 0 { NoHead::Closed } else { NoHead::Slow };
-                return Poll::Ready(Err(ended));
-            }
-            timer.as_mut().reset(until);
-        }
-        Poll::Pending
+        ready!(self.alarm.poll(self.deadline, cx));
+        Poll::Ready(Err(if nothing && self.requests > 0 { NoHead::Closed } else { NoHead::Slow }))
     }
 }
 

@@ -7,7 +7,8 @@
 use crate::{
     proxy::body::CarriedIn,
     wire::{
-        Chunked, Field, MAX_FIELDS, Malformed, Piece, ROOM, content_length, fields_of, headers, says_close, write_line,
+        Alarm, Chunked, Field, MAX_FIELDS, Malformed, Piece, ROOM, content_length, fields_of, headers, says_close,
+        write_line,
     },
 };
 use bytes::{Buf, Bytes, BytesMut};
@@ -19,6 +20,7 @@ use std::{
     mem::MaybeUninit,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
@@ -49,6 +51,8 @@ pub enum WireError {
     Malformed(&'static str),
     #[error("the request's body broke off")]
     RequestBody,
+    #[error("it did not come in time")]
+    Slow,
 }
 
 /// A connection between two exchanges.
@@ -60,11 +64,18 @@ pub struct Connection {
     out: BytesMut,
     /// Lines of the head that was read last.
     fields: Vec<Field>,
+    alarm: Alarm,
 }
 
 impl Connection {
     pub fn new(io: impl Stream + 'static) -> Self {
-        Self { io: Box::new(io), came: BytesMut::new(), out: BytesMut::new(), fields: Vec::new() }
+        Self {
+            io: Box::new(io),
+            came: BytesMut::new(),
+            out: BytesMut::new(),
+            fields: Vec::new(),
+            alarm: Alarm::default(),
+        }
     }
 
     /// Nothing came since the last answer: neither an end nor bytes that nobody asked for. (It costs a system call only
@@ -75,23 +86,37 @@ impl Connection {
         Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut one)).is_pending()
     }
 
-    /// Sends the request and waits for the head of its answer.
+    /// Sends the request and waits for the head of its answer, so long and no longer.
     ///
     /// # Errors
     /// [`Failed`]; with the body when not a byte of the request was sent.
-    pub async fn send(mut self, head: &impl Head, body: CarriedIn) -> Result<Response<Incoming>, Box<Failed>> {
+    pub async fn send(
+        mut self,
+        head: &impl Head,
+        body: CarriedIn,
+        within: Duration,
+    ) -> Result<Response<Incoming>, Box<Failed>> {
         let framing = write_head(head, &body, &mut self.out);
         // The first bytes by themselves: up to here the request may be sent elsewhere.
-        let Self { io, out, .. } = &mut self;
-        match poll_fn(|cx| Pin::new(&mut *io).poll_write(cx, out)).await {
+        let Self { io, out, alarm, .. } = &mut self;
+        alarm.stop();
+        let first = poll_fn(|cx| match Pin::new(&mut *io).poll_write(cx, out) {
+            Poll::Pending => alarm.poll(within, cx).map(|()| Err(WireError::Slow)),
+            sent => sent.map_err(WireError::Io),
+        });
+        match first.await {
             Ok(0) => return Err(Failed::unsent(WireError::Closed, body)),
-            Err(error) => return Err(Failed::unsent(error.into(), body)),
+            Err(error) => return Err(Failed::unsent(error, body)),
             Ok(sent) => out.advance(sent),
         }
         let head_only = *head.method() == Method::HEAD;
         let mut exchange =
             Box::new(Exchange { connection: self, body: Some(body), framing, sent: false, broken: None });
-        let (response, end) = poll_fn(|cx| exchange.poll_answer(head_only, cx)).await.map_err(Failed::sent)?;
+        let answer = poll_fn(|cx| match exchange.poll_answer(head_only, cx) {
+            Poll::Pending => exchange.connection.alarm.poll(within, cx).map(|()| Err(WireError::Slow)),
+            answer => answer,
+        });
+        let (response, end) = answer.await.map_err(Failed::sent)?;
         let reusable = is_kept(&response);
         Ok(response.map(|()| Incoming { exchange: Some(exchange), end, reusable, broken_off: false }))
     }

@@ -25,7 +25,10 @@ async fn exchange(method: Method, answer: &[u8], close: bool) -> Result<(Respons
         far.shutdown().await.unwrap();
     }
     let body = CarriedIn::none(std::rc::Rc::default());
-    let response = Connection::new(near).send(&Plain(method), body).await.map_err(|failed| failed.error)?;
+    let response = Connection::new(near)
+        .send(&Plain(method), body, Duration::from_secs(5))
+        .await
+        .map_err(|failed| failed.error)?;
     let (parts, mut body) = response.into_parts();
     let mut read = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
