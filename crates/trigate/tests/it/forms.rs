@@ -3,45 +3,9 @@
 
 use crate::support::{
     TestTrigate,
-    forms::{ASKED, Ask, Asked, Bridge, Form, decisions, end},
+    forms::{ASKED, Ask, Asked, Bridge, Form, ask_everywhere, compare, end},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
-
-/// Asks in every form; all must agree with `status`, with each other's challenge and body, and leave the same record.
-async fn ask_everywhere(t: &TestTrigate, forms: &mut [Form], lines: &[(Ask, u16)]) {
-    let mut all: Vec<Vec<Option<Asked>>> = Vec::new();
-    for (ask, status) in lines {
-        let mut answers = Vec::new();
-        for form in forms.iter_mut() {
-            let asked = if form.carries(ask) { Some(form.ask(ask).await) } else { None };
-            if let Some(asked) = &asked {
-                assert_eq!(asked.status, *status, "{}: {ask:?}: {}", form.name(), asked.body);
-            }
-            answers.push(asked);
-        }
-        all.push(answers);
-    }
-    compare(t, forms, lines.iter().map(|(ask, _)| ask), &all);
-}
-
-fn compare<'a>(t: &TestTrigate, forms: &[Form], asks: impl Iterator<Item = &'a Ask>, all: &[Vec<Option<Asked>>]) {
-    let records = decisions(t, forms);
-    for (ask, answers) in asks.zip(all) {
-        let record = |asked: &Asked| asked.request_id.as_ref().map(|id| &records[id]);
-        let first = answers[0].as_ref().unwrap();
-        let identity = answers.iter().flatten().find_map(|asked| asked.identity.as_ref());
-        for (form, asked) in forms.iter().zip(answers).skip(1) {
-            let (name, Some(asked)) = (form.name(), asked) else { continue };
-            assert_eq!(asked.status, first.status, "{name}: {ask:?}");
-            assert_eq!(asked.challenge, first.challenge, "{name}: {ask:?}");
-            assert_eq!(record(asked), record(first), "{name}: {ask:?}");
-            assert!(asked.identity.is_none() || asked.identity.as_ref() == identity, "{name}: {ask:?}: {asked:?}");
-            if first.status != 200 && ask.method != "HEAD" {
-                assert_eq!(asked.body, first.body, "{name}: {ask:?}");
-            }
-        }
-    }
-}
 
 const ORDERS: &str = "/api/users/me/orders";
 
@@ -351,7 +315,7 @@ fn random(dice: &mut Dice, keys: &[String], tokens: &[String]) -> Ask {
         target.push_str(&dice.pick::<String>(keys).replace(' ', "+"));
     }
     let method = if headers.iter().any(|(name, _)| name == "Origin") { "GET" } else { dice.pick(METHODS) };
-    Ask { method: method.to_owned(), host: (*dice.pick(HOSTS)).to_owned(), target, headers }
+    Ask { method: method.to_owned(), host: (*dice.pick(HOSTS)).to_owned(), headers, ..Ask::get(&target, &[]) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]

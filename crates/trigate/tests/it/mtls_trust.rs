@@ -48,13 +48,7 @@ impl Authority {
 
     /// Certificate and key in PEM.
     pub fn issue(&self, name: &str, serial: u64) -> (String, String) {
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.serial_number = Some(SerialNumber::from(serial));
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer()).unwrap().pem(), key.serialize_pem())
+        issue_by(&self.issuer(), name, serial)
     }
 
     /// A list that revokes these, good for so many seconds.
@@ -78,11 +72,33 @@ impl Authority {
     }
 }
 
+/// A client's certificate and key in PEM, signed by whomever, be it an authority or not.
+pub fn issue_by(issuer: &Issuer<'_, impl rcgen::SigningKey>, name: &str, serial: u64) -> (String, String) {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.serial_number = Some(SerialNumber::from(serial));
+    let key = KeyPair::generate().unwrap();
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+}
+
 pub type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
 /// A connection to the mTLS listener, asking for the server by this name.
 pub async fn connect(
     t: &TestTrigate,
+    identity: Option<(&str, &str)>,
+    sni: &str,
+    fragment: Option<usize>,
+) -> Option<Tls> {
+    let stream = TcpStream::connect(t.running.mtls_addr.unwrap()).await.unwrap();
+    shake_hands(stream, identity, sni, fragment).await
+}
+
+/// TLS over this connection.
+pub async fn shake_hands(
+    stream: TcpStream,
     identity: Option<(&str, &str)>,
     sni: &str,
     fragment: Option<usize>,
@@ -98,7 +114,6 @@ pub async fn connect(
         }
     };
     config.max_fragment_size = fragment;
-    let stream = TcpStream::connect(t.running.mtls_addr.unwrap()).await.unwrap();
     let name = ServerName::try_from(sni.to_owned()).unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()
 }

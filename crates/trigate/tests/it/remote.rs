@@ -32,8 +32,10 @@ pub fn write_gate_toml(desk: &Path, folder: &Path, node: &str, gate: &str, healt
     let (_, rest) = text.split_once("[upstreams]").unwrap();
     let asserted = rest.find("[[route]]\nname = \"asserted\"").unwrap();
     let after = asserted + 9 + rest[asserted + 9..].find("[[route]]").unwrap();
+    // Whose word about addresses counts is each gate's own.
+    let proxies = text.lines().find(|line| line.starts_with("trusted_proxies")).unwrap_or_default();
     let head = format!(
-        "[server]\ngate = \"{gate}\"\nmtls = \"127.0.0.1:0\"\nworkers = 1\nnode = \"{node}\"\n\n[gate]\nhealth = \"{health}\"\n"
+        "[server]\ngate = \"{gate}\"\nmtls = \"127.0.0.1:0\"\nworkers = 1\nnode = \"{node}\"\n{proxies}\n\n[gate]\nhealth = \"{health}\"\n"
     );
     std::fs::write(folder.join("gate.toml"), format!("{head}\n[upstreams]{}{}", &rest[..asserted], &rest[after..]))
         .unwrap();

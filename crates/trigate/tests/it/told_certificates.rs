@@ -6,11 +6,11 @@ use crate::{
     mtls_trust::Authority,
     support::{
         TestTrigate,
-        forms::{Ask, Asked, Bridge, Session, of_check, of_reply},
+        forms::{Ask, Asked, Bridge, Session, Shown, escaped, of_check, of_reply},
     },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use std::process::Command;
+use std::{process::Command, sync::Arc};
 use trigate::operator::{By, cert::NewCertificate};
 
 const ASKED: &str = "[forward_auth]\nlisten = \"127.0.0.1:0\"\nproxies = [\"127.0.0.1\"]\n";
@@ -72,9 +72,9 @@ impl Way {
                 of_reply(session.send("GET", "/forward-auth/envoy/api/machines", "localhost", &headers).await)
             }
             Self::EnvoyGrpc(bridge) => {
-                let ask =
-                    Ask { method: "GET".into(), host: "localhost".into(), target: "/api/machines".into(), headers };
-                of_check(&bridge.ask_with(&ask, true, &pem.map(escaped).unwrap_or_default()))
+                let shown = |pem: &str| Arc::new(Shown { pem: pem.to_owned(), ..Shown::default() });
+                let ask = Ask { headers, certificate: pem.map(shown), ..Ask::get("/api/machines", &[]) };
+                of_check(&ask, &bridge.ask(&ask, true))
             }
         }
     }
@@ -82,11 +82,6 @@ impl Way {
 
 fn der(pem: &str) -> Vec<u8> {
     trigate_x509::read_pem(pem.as_bytes()).unwrap().remove(0)
-}
-
-/// As `$ssl_client_escaped_cert` and Envoy write it.
-fn escaped(pem: &str) -> String {
-    url::form_urlencoded::byte_serialize(pem.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 async fn issue(t: &TestTrigate, name: &str, days: u32) -> (String, String) {

@@ -2,6 +2,7 @@
 //! ports that the system picked, with an API that notes what it saw, applications with keys, clients, alice and an
 //! operator.
 
+pub mod forge;
 pub mod forms;
 pub mod http;
 pub mod nginx;

@@ -134,10 +134,10 @@ fn signal(process: u32, signal: &str) {
 
 /// Gives a gate's listeners ports that are free now.
 pub fn fix_gate_ports(folder: &Path) {
-    let held: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let path = folder.join("gate.toml");
     let mut text = fs::read_to_string(&path).unwrap();
-    for (name, listener) in ["gate", "health"].iter().zip(&held) {
+    for (name, listener) in ["gate", "health", "mtls"].iter().zip(&held) {
         let address = listener.local_addr().unwrap();
         text = text.replacen(&format!("{name} = \"127.0.0.1:0\""), &format!("{name} = \"{address}\""), 1);
     }
@@ -149,6 +149,8 @@ pub struct GateProcess {
     child: Child,
     pub gate: Wire,
     pub health: Wire,
+    /// Its listener for client certificates.
+    pub mtls: SocketAddr,
     log: PathBuf,
 }
 
@@ -160,7 +162,7 @@ impl GateProcess {
             let from = text.find(&format!("\n{name} = \"")).unwrap() + name.len() + 5;
             text[from..].split('"').next().unwrap().parse::<SocketAddr>().unwrap()
         };
-        let (gate, health) = (address("gate"), address("health"));
+        let (gate, health, mtls) = (address("gate"), address("health"), address("mtls"));
         let log = folder.join("gate.log");
         let output = File::options().create(true).append(true).open(&log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_trigate"))
@@ -171,7 +173,7 @@ impl GateProcess {
             .stderr(output)
             .spawn()
             .unwrap();
-        let mut process = Self { child, gate: Wire(gate), health: Wire(health), log };
+        let mut process = Self { child, gate: Wire(gate), health: Wire(health), mtls, log };
         let started = Instant::now();
         while std::net::TcpStream::connect(gate).is_err() || std::net::TcpStream::connect(health).is_err() {
             assert!(started.elapsed() < Duration::from_secs(30), "it does not come up: {}", process.said());

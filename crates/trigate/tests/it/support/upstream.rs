@@ -31,6 +31,8 @@ impl Seen {
     }
 }
 
+/// Copies look at one API.
+#[derive(Clone)]
 pub struct Upstream {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
