@@ -16,6 +16,7 @@ mod crash;
 mod fixture;
 mod foreign;
 mod forms;
+mod forms_dpop;
 mod forms_keys;
 mod forms_tokens;
 mod forward_auth;
