@@ -19,6 +19,7 @@ mod forms;
 mod forms_dpop;
 mod forms_issuers;
 mod forms_keys;
+mod forms_revocation;
 mod forms_tokens;
 mod forward_auth;
 mod gate_crowds;

@@ -68,17 +68,17 @@ impl Load {
     }
 }
 
-struct Desk<'a> {
-    t: &'a TestTrigate,
-    token: String,
+pub struct Desk<'a> {
+    pub t: &'a TestTrigate,
+    pub token: String,
 }
 
 impl<'a> Desk<'a> {
-    async fn open(t: &'a TestTrigate) -> Self {
+    pub async fn open(t: &'a TestTrigate) -> Self {
         Self { t, token: format!("Bearer {}", t.operator_token().await) }
     }
 
-    async fn post(&self, path: &str, body: serde_json::Value) -> serde_json::Value {
+    pub async fn post(&self, path: &str, body: serde_json::Value) -> serde_json::Value {
         let headers = [("authorization", self.token.as_str()), ("content-type", "application/json")];
         let reply = self.t.desk().send("POST", &format!("/api/v1{path}"), &headers, body.to_string().as_bytes()).await;
         assert!((200..300).contains(&reply.status), "{path}: {} {}", reply.status, reply.text());
@@ -86,14 +86,14 @@ impl<'a> Desk<'a> {
     }
 
     /// Returns when it holds everywhere.
-    async fn revoke(&self, kind: &str, what: &str) {
+    pub async fn revoke(&self, kind: &str, what: &str) {
         let answer = self.post("/revocations", json!({ "kind": kind, "what": what })).await;
         assert_eq!(answer["everywhere"], true);
     }
 }
 
 /// A login of this user, made in the store, so that a thousand need no thousand password hashes.
-async fn login(t: &TestTrigate, user: &str) -> (Jar, String) {
+pub async fn login(t: &TestTrigate, user: &str) -> (Jar, String) {
     let (clock, rng) = (trigate::system::SystemClock::new(), trigate::system::SystemRng::default());
     let (clock, rng): (&dyn Clock, &dyn Rng) = (&clock, &rng);
     let (cookie, now) = (SessionCookie::mint(rng), clock.now());
@@ -118,7 +118,7 @@ async fn login(t: &TestTrigate, user: &str) -> (Jar, String) {
 }
 
 /// The code flow of somebody who is logged in already.
-async fn token_of(t: &TestTrigate, jar: &mut Jar, client: &str) -> serde_json::Value {
+pub async fn token_of(t: &TestTrigate, jar: &mut Jar, client: &str) -> serde_json::Value {
     let gate = t.running.urls.gate.clone();
     let query = form(&[
         ("response_type", "code"),
@@ -146,11 +146,11 @@ async fn orders(t: &TestTrigate, token: &str) -> u16 {
     t.get("/api/users/me/orders", &[("authorization", &format!("Bearer {token}"))]).await.status
 }
 
-fn text<'a>(value: &'a serde_json::Value, name: &str) -> &'a str {
+pub fn text<'a>(value: &'a serde_json::Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_else(|| panic!("no `{name}` in {value}"))
 }
 
-fn claims(token: &str) -> serde_json::Value {
+pub fn claims(token: &str) -> serde_json::Value {
     use base64::Engine as _;
     let part = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
