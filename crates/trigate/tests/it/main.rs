@@ -17,6 +17,7 @@ mod fixture;
 mod foreign;
 mod forms;
 mod forms_dpop;
+mod forms_heads;
 mod forms_issuers;
 mod forms_keys;
 mod forms_revocation;
