@@ -133,7 +133,7 @@ pub async fn bound_token(t: &TestTrigate, pem: &str) -> String {
 }
 
 /// Self-signed, with these names.
-fn self_signed(uri: &str, subject: &str) -> (String, String) {
+pub fn self_signed(uri: &str, subject: &str) -> (String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();

@@ -16,6 +16,7 @@ mod crash;
 mod fixture;
 mod foreign;
 mod forms;
+mod forms_certificates;
 mod forms_dpop;
 mod forms_heads;
 mod forms_issuers;
