@@ -128,7 +128,7 @@ async fn g01_g02_g10_g11_m10_pretended_words_in_every_form() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn g22_g26_one_token_on_each_route_and_what_is_passed_on_in_every_form() {
+async fn g22_g25_g26_one_token_on_each_route_and_what_is_passed_on_in_every_form() {
     let (t, mut forms) = start().await;
     let token = t.alice_token("openid orders:read").await;
     let at = |host: &str| Ask { host: host.into(), ..Ask::bearer("/api/hosted", &token) };
@@ -158,6 +158,13 @@ async fn g22_g26_one_token_on_each_route_and_what_is_passed_on_in_every_form() {
         if says(api, "x-api-key") == Some(key) { Ok(()) } else { Err("the route passes it on".to_owned()) }
     })
     .await;
+    // G25: the API's answer goes through the gate where the gate carries requests.
+    for form in forms.iter_mut().filter(|form| matches!(form, Form::Proxy(_) | Form::GateProcess(..))) {
+        let loud = form.ask(&Ask::get("/open/loud", &[])).await;
+        for gone in ["x-hop", "x-trigate-user", "keep-alive"] {
+            assert!(loud.status == 200 && loud.header(gone).is_none(), "{}: {gone}: {loud:?}", form.name());
+        }
+    }
     end(forms).await;
     t.stop().await;
 }

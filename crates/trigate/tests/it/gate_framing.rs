@@ -1,16 +1,77 @@
-//! Where does one request end and the next begin? Raw bytes against the real listener (catalogue G03-G05, G09, G18, G19):
-//! 400 and close, or one clean request; never two.
+//! Where does one request end and the next begin? Raw bytes against the real listeners, of the desk's own gate and of one
+//! that runs elsewhere (catalogue G03-G05, G09, G18, G19): 400 and close, or one clean request; never two. The other forms
+//! read no bytes of a client's.
 
-use crate::support::TestTrigate;
-use std::time::{Duration, Instant};
+use crate::support::{TestTrigate, forms::settled, http::Wire};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
+use trigate::wiring::RunningGate;
+use trigate_core::audit::Record;
 
 /// The request that must never be seen: it hides in the body of another.
 const SMUGGLED: &str = "GET /open/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
-async fn check(t: &TestTrigate, name: &str, bytes: &[u8]) {
+/// A Trigate, and a gate of its desk elsewhere.
+pub struct Listeners {
+    pub t: TestTrigate,
+    far: RunningGate,
+    folder: tempfile::TempDir,
+}
+
+/// One that carries requests.
+pub struct Listener<'a> {
+    pub t: &'a TestTrigate,
+    pub gate: Wire,
+    trail: (PathBuf, &'static str),
+}
+
+impl Listeners {
+    pub async fn start() -> Self {
+        let t = TestTrigate::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let far = crate::remote::start_gate(&t, folder.path(), "gate-1").await;
+        Self { t, far, folder }
+    }
+
+    pub fn each(&self) -> [Listener<'_>; 2] {
+        let of = |gate, folder: PathBuf, node| Listener { t: &self.t, gate, trail: (folder.join("audit"), node) };
+        [
+            of(self.t.gate(), self.t.folder(), "node-1"),
+            of(Wire(self.far.gate_addr), self.folder.path().to_owned(), "gate-1"),
+        ]
+    }
+
+    pub async fn stop(self) {
+        self.far.stop().await;
+        self.t.stop().await;
+    }
+}
+
+impl Listener<'_> {
+    /// The codes of connection records, once there are `count`.
+    async fn connection_codes(&self, count: usize) -> Vec<String> {
+        for _ in 0..60 {
+            let records = settled(&self.trail.0, self.trail.1).into_iter();
+            let codes = records.filter_map(|record| match record {
+                Record::Connection(refused) => Some(refused.code),
+                _ => None,
+            });
+            let codes: Vec<String> = codes.collect();
+            if codes.len() >= count {
+                return codes;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{}: fewer than {count} connection records", self.trail.1);
+    }
+}
+
+async fn check(Listener { t, gate, .. }: &Listener<'_>, name: &str, bytes: &[u8]) {
     t.upstream.forget();
-    let (replies, _) = t.gate().raw_closed(bytes).await;
+    let (replies, _) = gate.raw_closed(bytes).await;
     assert!(replies.len() <= 1, "{name}: {} answers", replies.len());
     let seen = t.upstream.seen();
     assert!(seen.len() <= 1, "{name}: {} requests", seen.len());
@@ -22,7 +83,16 @@ async fn check(t: &TestTrigate, name: &str, bytes: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g03_transfer_encoding_has_one_reading() {
-    let t = TestTrigate::start().await;
+    let all = Listeners::start().await;
+    for listener in &all.each() {
+        all.t.upstream.forget();
+        check_transfer_encoding(listener).await;
+    }
+    all.stop().await;
+}
+
+async fn check_transfer_encoding(listener: &Listener<'_>) {
+    let Listener { t, gate, .. } = listener;
     let heads = [
         ("cl+te", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"),
         ("te+cl", "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n"),
@@ -38,30 +108,42 @@ async fn g03_transfer_encoding_has_one_reading() {
     for (name, head) in heads {
         let request = format!("POST /open/x HTTP/1.1\r\nHost: a\r\n{head}\r\n0\r\n\r\n{SMUGGLED}");
         // CL+TE: the answer may come, but the connection must not go on.
-        check(&t, name, request.as_bytes()).await;
+        check(listener, name, request.as_bytes()).await;
     }
     let old = format!("POST /open/x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}");
-    check(&t, "te in 1.0", old.as_bytes()).await;
+    check(listener, "te in 1.0", old.as_bytes()).await;
     for size in ["0x3", "+3", "3_", "_3", " 3", "3 g", "ffffffffffffffff3", "-1", "", "3;\n", "\u{663}"] {
         let request = format!(
             "POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nabc\r\n0\r\n\r\n{SMUGGLED}"
         );
         t.upstream.forget();
-        let replies = t.gate().raw(request.as_bytes()).await;
+        let replies = gate.raw(request.as_bytes()).await;
         assert!(replies.len() <= 1 && replies.iter().all(|reply| reply.status >= 400), "{size:?}: {replies:?}");
         assert!(t.upstream.seen().iter().all(|seen| !seen.path().contains("smuggled")), "{size:?}");
     }
     // Lines that end in a bare LF: refused, or read as the same one request.
-    check(&t, "lf in chunk", b"POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n")
-        .await;
-    let clean = t.gate().raw(b"POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n").await;
+    check(
+        listener,
+        "lf in chunk",
+        b"POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+    )
+    .await;
+    let clean = gate.raw(b"POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n").await;
     assert_eq!(clean[0].status, 200);
-    t.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g04_content_length_has_one_reading() {
-    let t = TestTrigate::start().await;
+    let all = Listeners::start().await;
+    for listener in &all.each() {
+        all.t.upstream.forget();
+        check_content_length(listener).await;
+    }
+    all.stop().await;
+}
+
+async fn check_content_length(listener: &Listener<'_>) {
+    let Listener { t, gate, .. } = listener;
     let mut refused = 0;
     for lengths in [
         vec!["3", "5"],
@@ -80,37 +162,53 @@ async fn g04_content_length_has_one_reading() {
         let lines: String = lengths.iter().map(|length| format!("Content-Length: {length}\r\n")).collect();
         let request = format!("POST /open/x HTTP/1.1\r\nHost: a\r\n{lines}\r\nabc{SMUGGLED}");
         t.upstream.forget();
-        let (replies, closed) = t.gate().raw_closed(request.as_bytes()).await;
+        let (replies, closed) = gate.raw_closed(request.as_bytes()).await;
         assert_eq!((replies.len(), replies[0].status, closed), (1, 400, true), "{lengths:?}");
         assert!(t.upstream.seen().is_empty(), "{lengths:?}");
         refused += 1;
     }
-    let codes = t.connection_codes(refused).await;
+    let codes = listener.connection_codes(refused).await;
     assert!(codes.iter().all(|code| code == "http.parse"), "{codes:?}");
-    t.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g05_nothing_after_an_upgrade_is_a_request() {
-    let t = TestTrigate::start().await;
+    let all = Listeners::start().await;
+    for listener in &all.each() {
+        all.t.upstream.forget();
+        check_upgrades(listener).await;
+    }
+    all.stop().await;
+}
+
+async fn check_upgrades(listener: &Listener<'_>) {
+    let Listener { t, gate, .. } = listener;
     for upgrade in ["websocket", "h2c", "foo/2"] {
         let request =
             format!("GET /open/x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n{SMUGGLED}");
-        let (replies, closed) = t.gate().raw_closed(request.as_bytes()).await;
+        let (replies, closed) = gate.raw_closed(request.as_bytes()).await;
         assert_eq!((replies.len(), replies[0].status, closed), (1, 501, true), "{upgrade}");
     }
     for method in ["CONNECT a:1", "TRACE /open/x"] {
-        let replies = t.gate().raw(format!("{method} HTTP/1.1\r\nHost: a:1\r\n\r\n{SMUGGLED}").as_bytes()).await;
+        let replies = gate.raw(format!("{method} HTTP/1.1\r\nHost: a:1\r\n\r\n{SMUGGLED}").as_bytes()).await;
         assert!(replies.len() == 1 && replies[0].status >= 400, "{method}: {replies:?}");
     }
     assert!(t.upstream.seen().is_empty());
-    assert!(t.connection_codes(5).await.iter().any(|code| code == "http.upgrade"));
-    t.stop().await;
+    assert!(listener.connection_codes(5).await.iter().any(|code| code == "http.upgrade"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g09_a_request_names_one_host() {
-    let t = TestTrigate::start().await;
+    let all = Listeners::start().await;
+    for listener in &all.each() {
+        all.t.upstream.forget();
+        check_hosts(listener).await;
+    }
+    all.stop().await;
+}
+
+async fn check_hosts(listener: &Listener<'_>) {
+    let Listener { t, gate, .. } = listener;
     let get = |target: &str, hosts: &str| format!("GET {target} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
     for (target, hosts) in [
         ("http://other/open/x", "Host: a\r\n"),
@@ -124,18 +222,17 @@ async fn g09_a_request_names_one_host() {
         ("/open/x", "Host: a/b\r\n"),
         ("ftp://a/open/x", "Host: a\r\n"),
     ] {
-        let replies = t.gate().raw(get(target, hosts).as_bytes()).await;
+        let replies = gate.raw(get(target, hosts).as_bytes()).await;
         assert_eq!(replies[0].status, 400, "{target} {hosts:?}");
     }
     assert!(t.upstream.seen().is_empty());
     for (target, hosts) in
         [("/open/x", "Host: A.Example.:8080\r\n"), ("http://a.example/open/x", "Host: a.example\r\n")]
     {
-        assert_eq!(t.gate().raw(get(target, hosts).as_bytes()).await[0].status, 200, "{target} {hosts:?}");
+        assert_eq!(gate.raw(get(target, hosts).as_bytes()).await[0].status, 200, "{target} {hosts:?}");
         let seen = t.upstream.last();
         assert_eq!((seen.path(), seen.header("x-forwarded-host")), ("/open/x", Some("a.example")));
     }
-    t.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,7 +275,16 @@ async fn g18_slow_heads_and_bodies_are_cut() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g19_k15_heads_are_bounded() {
-    let t = TestTrigate::start().await;
+    let all = Listeners::start().await;
+    for listener in &all.each() {
+        all.t.upstream.forget();
+        check_large_heads(listener).await;
+    }
+    all.stop().await;
+}
+
+async fn check_large_heads(listener: &Listener<'_>) {
+    let Listener { t, gate, .. } = listener;
     let megabyte = "a".repeat(1 << 20);
     let many: String = (0..5_000).map(|n| format!("x-{n}: 1\r\n")).collect();
     for (name, request, status) in [
@@ -187,7 +293,7 @@ async fn g19_k15_heads_are_bounded() {
         ("1 MB key", format!("GET /api/weather HTTP/1.1\r\nHost: a\r\nx-api-key: {megabyte}\r\n\r\n"), 431),
         ("70 KB target", format!("GET /open/{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(70_000)), 414),
     ] {
-        let (replies, closed) = t.gate().raw_closed(request.as_bytes()).await;
+        let (replies, closed) = gate.raw_closed(request.as_bytes()).await;
         assert!(closed, "{name}");
         // A reset may overtake the answer while we are still sending.
         if let Some(reply) = replies.first() {
@@ -195,10 +301,9 @@ async fn g19_k15_heads_are_bounded() {
         }
     }
     for key in ["schl\u{fc}ssel", "\u{1f511}", "tgk_live_x", " "] {
-        assert_eq!(t.get("/api/weather", &[("x-api-key", key)]).await.status, 401, "{key}");
+        assert_eq!(gate.send("GET", "/api/weather", &[("x-api-key", key)], b"").await.status, 401, "{key}");
     }
     assert!(t.upstream.seen().is_empty());
-    let codes = t.connection_codes(4).await;
+    let codes = listener.connection_codes(4).await;
     assert!(codes.iter().all(|code| code == "http.too_large" || code == "http.parse"), "{codes:?}");
-    t.stop().await;
 }

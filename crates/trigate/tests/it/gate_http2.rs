@@ -1,8 +1,14 @@
 //! Does HTTP/2 open a way that HTTP/1.1 has not? Frames written by hand against the real listener (catalogue G15-G17):
 //! what is malformed reaches no API, and floods cost the flooder his connection, or nobody anything.
 
-use crate::support::TestTrigate;
-use std::time::{Duration, Instant};
+use crate::{
+    gate_framing::{Listener, Listeners},
+    support::TestTrigate,
+};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -59,8 +65,8 @@ enum End {
 struct Raw(TcpStream);
 
 impl Raw {
-    async fn open(t: &TestTrigate) -> Self {
-        let mut stream = TcpStream::connect(t.running.gate_addr).await.unwrap();
+    async fn open(gate: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(gate).await.unwrap();
         stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
         Self(stream)
     }
@@ -114,9 +120,9 @@ fn status(block: &[u8]) -> u16 {
 }
 
 /// One request with these fields, on a connection of its own.
-async fn ask(t: &TestTrigate, fields: &[(&str, &str)]) -> End {
-    t.upstream.forget();
-    let mut raw = Raw::open(t).await;
+async fn ask(listener: &Listener<'_>, fields: &[(&str, &str)]) -> End {
+    listener.t.upstream.forget();
+    let mut raw = Raw::open(listener.gate.0).await;
     raw.0.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(fields))).await.unwrap();
     raw.end().await
 }
@@ -130,8 +136,16 @@ fn with(name: &'static str, value: &'static str) -> Vec<(&'static str, &'static 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g15_g16_malformed_requests_over_http2_reach_no_api() {
-    let t = TestTrigate::start().await;
-    assert_eq!(ask(&t, &REQUEST).await, End::Status(200));
+    let all = Listeners::start().await;
+    for listener in &all.each() {
+        check_malformed_requests(listener).await;
+    }
+    all.stop().await;
+}
+
+async fn check_malformed_requests(listener: &Listener<'_>) {
+    let t = listener.t;
+    assert_eq!(ask(listener, &REQUEST).await, End::Status(200));
     assert_eq!(t.upstream.seen().len(), 1);
     // RFC 9113 §8.2, §8.2.1, §8.2.2, §8.3, §8.3.1
     let mut cases: Vec<(String, Vec<(&str, &str)>)> = Vec::new();
@@ -182,19 +196,18 @@ async fn g15_g16_malformed_requests_over_http2_reach_no_api() {
     cases.push(("no path".into(), REQUEST.iter().copied().filter(|(name, _)| *name != ":path").collect()));
     cases.push(("no method".into(), REQUEST.iter().copied().filter(|(name, _)| *name != ":method").collect()));
     for (name, fields) in &cases {
-        let end = ask(&t, fields).await;
+        let end = ask(listener, fields).await;
         assert!(matches!(end, End::Reset | End::Closed | End::Status(400 | 404 | 501)), "{name}: {end:?}");
         assert!(t.upstream.seen().is_empty(), "{name} reached the API: {:?}", t.upstream.seen());
     }
     // A fragment is no part of what is judged, nor of what goes on (G08).
-    assert_eq!(ask(&t, &with(":path", "/open/x#/api/weather")).await, End::Status(200));
+    assert_eq!(ask(listener, &with(":path", "/open/x#/api/weather")).await, End::Status(200));
     assert_eq!(t.upstream.last().path(), "/open/x");
-    assert_eq!(ask(&t, &with(":path", "/api/weather#/open/x")).await, End::Status(401));
+    assert_eq!(ask(listener, &with(":path", "/api/weather#/open/x")).await, End::Status(401));
     // Another case is another path, and opens nothing.
-    assert_eq!(ask(&t, &with(":path", "/OPEN/x")).await, End::Status(404));
-    assert_eq!(ask(&t, &with(":path", "/api/Weather")).await, End::Status(404));
-    assert_eq!(ask(&t, &with(":path", "/api/weather")).await, End::Status(401));
-    t.stop().await;
+    assert_eq!(ask(listener, &with(":path", "/OPEN/x")).await, End::Status(404));
+    assert_eq!(ask(listener, &with(":path", "/api/Weather")).await, End::Status(404));
+    assert_eq!(ask(listener, &with(":path", "/api/weather")).await, End::Status(401));
 }
 
 /// Resident memory of this process, in which the gate runs, in megabytes.
@@ -219,7 +232,7 @@ async fn somebody_else(t: &TestTrigate, stop: tokio::sync::watch::Receiver<bool>
 
 /// Writes `part` again and again for a while, reading nothing; how much went out before the gate closed.
 async fn flood(t: &TestTrigate, first: Vec<u8>, mut part: impl FnMut(u32) -> Vec<u8>) -> (usize, bool) {
-    let mut raw = Raw::open(t).await;
+    let mut raw = Raw::open(t.running.gate_addr).await;
     let (mut sent, until) = (0, Instant::now() + Duration::from_secs(3));
     if raw.0.write_all(&first).await.is_err() {
         return (0, true);

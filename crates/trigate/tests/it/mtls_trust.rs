@@ -42,7 +42,7 @@ impl Authority {
         Self::make(name, Some(self))
     }
 
-    fn issuer(&self) -> Issuer<'_, &KeyPair> {
+    pub fn issuer(&self) -> Issuer<'_, &KeyPair> {
         Issuer::from_params(&self.params, &self.key)
     }
 
@@ -52,7 +52,7 @@ impl Authority {
     }
 
     /// A list that revokes these, good for so many seconds.
-    fn list(&self, revoked: &[u64], good_for_s: i64) -> String {
+    pub fn list(&self, revoked: &[u64], good_for_s: i64) -> String {
         let now = time::OffsetDateTime::now_utc();
         let revoked = revoked.iter().map(|serial| rcgen::RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -74,11 +74,22 @@ impl Authority {
 
 /// A client's certificate and key in PEM, signed by whomever, be it an authority or not.
 pub fn issue_by(issuer: &Issuer<'_, impl rcgen::SigningKey>, name: &str, serial: u64) -> (String, String) {
+    issue_bent(issuer, name, serial, |_| ())
+}
+
+/// The same, with something about it changed.
+pub fn issue_bent(
+    issuer: &Issuer<'_, impl rcgen::SigningKey>,
+    name: &str,
+    serial: u64,
+    bend: impl FnOnce(&mut CertificateParams),
+) -> (String, String) {
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.serial_number = Some(SerialNumber::from(serial));
+    bend(&mut params);
     let key = KeyPair::generate().unwrap();
     (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
 }

@@ -77,7 +77,7 @@ impl Library {
         let mut request = request.body(()).unwrap();
         request.extensions_mut().insert(PeerAddress(ask.peer));
         if let Some(shown) = &ask.certificate {
-            request.extensions_mut().insert(self.judge(&shown.whole()));
+            request.extensions_mut().insert(self.judge(&shown.whole(), &ask.host));
         }
         let reply = self.gate.layer(tower::service_fn(told)).call(request).await.unwrap();
         let head: Vec<(String, String)> = reply
@@ -95,9 +95,9 @@ impl Library {
         }
     }
 
-    fn judge(&self, pem: &str) -> ClientCertificate {
+    fn judge(&self, pem: &str, host: &str) -> ClientCertificate {
         let chain = trigate_x509::read_pem(pem.as_bytes()).unwrap();
-        let judged = Presented::new(chain).unwrap().at(&self.trust, "localhost", self.clock.now());
+        let judged = Presented::new(chain).unwrap().at(&self.trust, host, self.clock.now());
         ClientCertificate::clone(&judged)
     }
 }

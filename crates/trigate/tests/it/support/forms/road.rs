@@ -105,10 +105,10 @@ impl Road {
     }
 
     /// Does a caller with this certificate get as far as a request? `None`: its connection ended before any answer.
-    pub async fn shake_hands(&self, shown: &Shown) -> Option<u16> {
+    pub async fn shake_hands(&self, shown: &Shown, host: &str) -> Option<u16> {
         let stream = TcpStream::connect(self.tls).await.unwrap();
         let mut stream = shake_hands(stream, Some((&shown.whole(), &shown.key)), "localhost", None).await?;
-        stream.write_all(&head("GET", "/api/machines", "localhost", &[])).await.ok()?;
+        stream.write_all(&head("GET", "/api/machines", host, &[])).await.ok()?;
         let mut read = [0; 12];
         stream.read_exact(&mut read).await.ok()?;
         std::str::from_utf8(&read[9..]).ok()?.parse().ok()
