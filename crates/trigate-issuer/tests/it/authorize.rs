@@ -260,7 +260,7 @@ async fn o33_an_id_token_hint_of_another_person_is_not_met() {
 }
 
 #[tokio::test]
-async fn consent_is_asked_once_and_again_for_additions() {
+async fn o35_consent_is_asked_once_and_again_for_additions() {
     let stage = Stage::start().await;
     stage.add_client("asker", ClientAuthentication::None, |client| client.asks_consent = true).await;
     let mut browser = stage.browser();

@@ -1,10 +1,12 @@
 //! The login page, sessions and the way out.
 
 use crate::support::*;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, StatusCode, header};
 use std::sync::Arc;
 use trigate_core::{
     client::ClientAuthentication,
+    jose::SigningKey,
     port::{ActFilter, AttemptRules, Hasher, HasherError},
 };
 use zeroize::Zeroizing;
@@ -313,7 +315,9 @@ async fn o36_logging_out_ends_the_session_everywhere_and_leads_on_only_as_regist
     let stage = Stage::start().await;
     let mut browser = stage.browser();
     let code = stage.code(&mut browser, "poster", &[]).await;
-    let access = stage.redeem("poster", &code, &[]).await.json()["access_token"].as_str().unwrap().to_owned();
+    let tokens = stage.redeem("poster", &code, &[]).await.json();
+    let text = |name: &str| tokens[name].as_str().unwrap().to_owned();
+    let (access, hint) = (text("access_token"), text("id_token"));
     let way = |uri: &str| {
         format!("/logout?{}", form(&[("client_id", "poster"), ("post_logout_redirect_uri", uri), ("state", "x")]))
     };
@@ -338,8 +342,23 @@ async fn o36_logging_out_ends_the_session_everywhere_and_leads_on_only_as_regist
         .await;
     let script = browser.get("/logout?client_id=bad&post_logout_redirect_uri=javascript:x").await;
     assert!(!script.body.contains("javascript:"));
-    let hint = browser.get("/logout?id_token_hint=eyJhbGciOiJub25lIn0.e30.&post_logout_redirect_uri=https://app.test/bye&client_id=poster").await;
-    assert!(!hint.body.contains("app.test"), "a bad hint proves nobody");
+    let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", hint.split('.').nth(1).unwrap());
+    for (hint, leads_on) in [(&hint, true), (&unsigned, false), (&signed_by_another(&hint), false)] {
+        let way = format!("/logout?id_token_hint={hint}&post_logout_redirect_uri=https://app.test/bye");
+        assert_eq!(browser.get(&way).await.body.contains("app.test"), leads_on, "{hint}");
+    }
+}
+
+/// The same token, under the same key's name, by a key of somebody else.
+fn signed_by_another(token: &str) -> String {
+    let part = |at: usize| {
+        let text = URL_SAFE_NO_PAD.decode(token.split('.').nth(at).unwrap()).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&text).unwrap()
+    };
+    let (header, claims) = (part(0), part(1));
+    let text = |name: &str| header[name].as_str().unwrap();
+    let stranger = SigningKey::generate(text("alg").parse().unwrap(), text("kid")).unwrap();
+    stranger.sign_jws(text("typ"), &claims).unwrap()
 }
 
 #[tokio::test]

@@ -124,8 +124,8 @@ async fn k08_k09_times_and_states_of_keys_in_every_form() {
     operator.set_key_state(&by, of_app.record.id.as_str(), State::Disabled).await.unwrap();
     // From here on the clock runs.
     let begun = Instant::now();
-    let expiring = make(&t, &t.acme.id, policy(None, Some("4s"))).await;
-    let successor = operator.rotate_key(&by, rotated.record.id.as_str(), Some("4s"), None).await.unwrap();
+    let expiring = make(&t, &t.acme.id, policy(None, Some("6s"))).await;
+    let successor = operator.rotate_key(&by, rotated.record.id.as_str(), Some("6s"), None).await.unwrap();
     let lines = [
         weather(&expiring, 200),
         weather(&rotated, 200),
@@ -137,7 +137,7 @@ async fn k08_k09_times_and_states_of_keys_in_every_form() {
     ask_everywhere(&t, &mut forms, &lines).await;
     operator.set_app_state(&by, &disabled, State::Enabled).await.unwrap();
     operator.set_key_state(&by, of_app.record.id.as_str(), State::Enabled).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(4_500).saturating_sub(begun.elapsed())).await;
+    tokio::time::sleep(Duration::from_millis(6_300).saturating_sub(begun.elapsed())).await;
     let lines = [
         weather(&key_of_disabled, 200),
         weather(&of_app, 200),

@@ -3,6 +3,7 @@
 use crate::support::{TestTrigate, http::read_all};
 use serde_json::{Value, json};
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -165,35 +166,46 @@ async fn g05_no_byte_of_the_client_goes_before_the_apis_101() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g14_events_end_when_the_session_the_key_or_the_scope_goes() {
     let Some((t, _server)) = start().await else { return };
+    // At a gate elsewhere too, which hears of it from the desk.
+    let folder = tempfile::tempdir().unwrap();
+    let far = crate::remote::start_gate(&t, folder.path(), "gate-1").await;
     for kind in ["user", "client"] {
         let token = t.alice_token("openid orders:read").await;
-        let mut stream = TcpStream::connect(t.running.gate_addr).await.unwrap();
-        let request = format!("GET /sse/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut first = Vec::new();
-        while first.len() < 500 {
-            assert!(stream.read_buf(&mut first).await.unwrap() > 0, "{}", String::from_utf8_lossy(&first));
+        let mut streams = Vec::new();
+        for gate in [t.running.gate_addr, far.gate_addr] {
+            streams.push(open_events(gate, &token).await);
         }
-        assert!(first.starts_with(b"HTTP/1.1 200 "));
         // Another's end is not this one's.
         revoke(&t, "key", &t.globex.key_id).await;
-        let more =
-            tokio::time::timeout(Duration::from_millis(300), read_all(&mut stream, Duration::from_secs(9))).await;
-        assert!(more.is_err(), "it flows on");
-
+        for stream in &mut streams {
+            let more = tokio::time::timeout(Duration::from_millis(300), read_all(stream, Duration::from_secs(9))).await;
+            assert!(more.is_err(), "it flows on");
+        }
         let what = if kind == "user" { t.alice.id.clone() } else { t.acme.public_client.clone() };
         revoke(&t, kind, &what).await;
         let answered = Instant::now();
-        let (rest, closed) = read_all(&mut stream, Duration::from_secs(2)).await;
-        assert!(closed && answered.elapsed() < BOUND, "{kind} {:?}", answered.elapsed());
-        // Cut, not ended: the client can tell.
-        assert!(!rest.ends_with(b"0\r\n\r\n"));
-        if kind == "client" {
-            break;
+        for stream in &mut streams {
+            let (rest, closed) = read_all(stream, Duration::from_secs(2)).await;
+            assert!(closed && answered.elapsed() < BOUND, "{kind} {:?}", answered.elapsed());
+            // Cut, not ended: the client can tell.
+            assert!(!rest.ends_with(b"0\r\n\r\n"));
         }
     }
     assert_eq!(ended(&t, 2).await, ["user.revoked", "client.revoked"]);
+    far.stop().await;
     t.stop().await;
+}
+
+async fn open_events(gate: SocketAddr, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(gate).await.unwrap();
+    let request = format!("GET /sse/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut first = Vec::new();
+    while first.len() < 500 {
+        assert!(stream.read_buf(&mut first).await.unwrap() > 0, "{}", String::from_utf8_lossy(&first));
+    }
+    assert!(first.starts_with(b"HTTP/1.1 200 "));
+    stream
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

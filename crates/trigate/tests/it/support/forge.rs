@@ -123,7 +123,17 @@ impl Pages {
     }
 
     pub fn put(&self, what: &str, answer: &Value) {
-        self.answers.lock().unwrap().insert(what.to_owned(), answer.to_string());
+        self.put_answer(what, "200 OK", "", &answer.to_string());
+    }
+
+    /// What no good issuer says: another status, further lines of the head. Without a status it hangs up.
+    pub fn put_answer(&self, what: &str, status: &str, head: &str, body: &str) {
+        let length = body.len();
+        let reply = format!(
+            "HTTP/1.1 {status}\r\n{head}content-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        let reply = if status.is_empty() { String::new() } else { reply };
+        self.answers.lock().unwrap().insert(what.to_owned(), reply);
     }
 
     /// How often it was asked for this.
@@ -141,12 +151,9 @@ impl Pages {
                 return;
             }
         };
-        let answer = self.answers.lock().unwrap().get(&what).cloned().unwrap_or_else(|| "{}".to_owned());
+        const UNKNOWN: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        let reply = self.answers.lock().unwrap().get(&what).cloned().unwrap_or_else(|| UNKNOWN.to_owned());
         self.asked.lock().unwrap().push(what);
-        let length = answer.len();
-        let reply = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{answer}"
-        );
         let _ = stream.write_all(reply.as_bytes()).await;
     }
 }
