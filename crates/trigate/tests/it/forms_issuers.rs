@@ -22,7 +22,7 @@ const ROUTES: &str = "[[route]]\nname = \"any\"\npath = \"/api/any\"\ndemands = 
      [[route]]\nname = \"admin\"\npath = \"/api/admin\"\ndemands = \"token\"\nscopes = [\"orders:write\"]\nupstream = \"sample\"\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn t05_g20_fetched_keys_in_all_forms_once_for_each_process() {
+async fn t05_g20_g21_fetched_keys_in_all_forms_once_for_each_process() {
     const BROKEN: &str = "https://broken.test";
     let begun = Instant::now();
     let (pages, key) = (Pages::default(), Signer::new(Algorithm::ES256, "k1"));
@@ -94,7 +94,7 @@ async fn t30_t32_opaque_tokens_of_ours_in_every_form() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn t31_t32_g20_answers_of_another_issuer_in_every_form() {
+async fn t31_t32_g20_g21_answers_of_another_issuer_in_every_form() {
     let pages = Pages::default();
     let url = pages.serve().await;
     let folder = tempfile::tempdir().unwrap();
