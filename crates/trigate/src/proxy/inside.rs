@@ -3,18 +3,17 @@
 
 use super::{
     certificate::{ClientCertificates, Shown},
+    handed::{give, handed},
     road::gates_request,
 };
 use crate::{
-    edge::{Connection, Handler, Incoming, IncomingError, Recorder, head},
+    edge::{Connection, Handler, Incoming, Recorder, head},
     gate_api::GateCaller,
     metrics::Metrics,
 };
 use arc_swap::ArcSwap;
 use axum::{Router, body::Body};
-use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, channel::Channel};
 use std::{rc::Rc, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
@@ -134,17 +133,8 @@ fn sendable(body: Incoming) -> (Body, Option<Pump>) {
         Incoming::None => (Body::empty(), None),
         Incoming::Http2(body) => (Body::new(body), None),
         Incoming::Http1(_) => {
-            let (mut sender, channel) = Channel::<Bytes, IncomingError>::new(4);
-            let pump = spawn_local(async move {
-                let mut body = body;
-                while let Some(frame) = body.frame().await {
-                    match frame {
-                        Ok(frame) => drop(sender.send(frame).await),
-                        Err(error) => return sender.abort(error),
-                    }
-                }
-            });
-            (Body::new(channel), Some(Pump(pump)))
+            let (giver, body_there) = handed();
+            (Body::new(body_there), Some(Pump(spawn_local(give(body, giver)))))
         }
     }
 }

@@ -11,6 +11,7 @@ mod explain;
 mod ext_authz;
 mod forward_auth;
 mod grpc;
+mod handed;
 mod inside;
 mod outgoing;
 mod road;
