@@ -136,7 +136,7 @@ impl Handler for Road {
         let permit = match judged {
             Judged::Allowed(permit) => permit,
             Judged::Refused(refusal) => {
-                others_first().await;
+                self.others_first().await;
                 return self.refuse(&head, &refusal.written(), started);
             }
         };
@@ -222,13 +222,15 @@ pub(super) struct Passage {
     started: Monotonic,
 }
 
-/// Lets all who are ready now come as far as this, then goes on. What they write goes in one `write(2)`, and what they send
-/// leaves in one burst: the API, or the crowd of clients, wakes up once and not for each.
-async fn others_first() {
-    tokio::task::yield_now().await;
-}
-
 impl Road {
+    /// Lets all who are ready now come as far as this, then goes on. What they write goes in one `write(2)`, and what they
+    /// send leaves in one burst: the API, or the crowd of clients, wakes up once and not for each.
+    async fn others_first(&self) {
+        if self.in_work.get() > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn count_passage(&self, permit: &Permit) {
         let observed = permit.observed();
         let outcome = if observed.is_some() { Outcome::Observed } else { Outcome::Allowed };
@@ -277,7 +279,7 @@ impl Road {
     }
 
     async fn forward(&self, mut passage: Passage, body: Incoming) -> Response<Answer> {
-        others_first().await;
+        self.others_first().await;
         // SECURITY: what may change something at the API is on record before the API hears of it.
         if !passage.head.method.is_safe() {
             match passage.permit.write_first() {
@@ -289,7 +291,7 @@ impl Road {
         let mut ending = self.ending(&passage, &flow);
         let silence = self.silence(&passage);
         let called = self.call(&passage, body, &flow).await;
-        others_first().await;
+        self.others_first().await;
         // INVARIANT: no answer, be it of a failure, leaves before the record is written.
         let (head, permit) = match passage.permit.written() {
             Ok(permit) => (passage.head, permit),
@@ -449,8 +451,8 @@ impl Road {
         let repeatable = body.is_end_stream() && passage.head.method.is_safe();
         let mut carried = CarriedIn::new(body, Rc::clone(flow), route.max_body_bytes, passage.config.pace);
         let mut tried = Tried::default();
+        let mut now = passage.started;
         loop {
-            let now = self.parts.clock.monotonic();
             let Some((index, target, busy)) = upstream.choose(now, tried) else {
                 tracing::warn!(request = %permit.request_id(), route = %route.name, upstream = %upstream.name, "no address is well");
                 return Err(Problem::Unavailable);
@@ -458,15 +460,16 @@ impl Road {
             let head = Outgoing { passage, upstream: &target.url, assertion: assertion.as_deref() };
             let again = || repeatable.then(|| CarriedIn::none(Rc::clone(flow)));
             let Failed { error, unsent } =
-                match self.send_watched(uploads.as_ref(), upstream.bounds, &head, carried, again).await? {
+                match self.send_watched(uploads.as_ref(), (upstream.bounds, now), &head, carried, again).await? {
                     Ok(response) => {
                         upstream.succeeded(target);
                         return Ok((response, busy));
                     }
                     Err(failed) => failed,
                 };
+            now = self.parts.clock.monotonic();
             if flow.cut.get().is_none() && !matches!(error, UpstreamError::Full) {
-                upstream.failed(target, self.parts.clock.monotonic());
+                upstream.failed(target, now);
             }
             let problem = self.explain(passage, &target.url, flow, &error);
             tried.add(index);
@@ -486,7 +489,7 @@ impl Road {
     async fn send_watched(
         &self,
         uploads: Option<&Watched>,
-        bounds: UpstreamBounds,
+        bounds: (UpstreamBounds, Monotonic),
         head: &Outgoing<'_>,
         body: CarriedIn,
         again: impl Fn() -> Option<CarriedIn>,
@@ -501,13 +504,13 @@ impl Road {
 
     async fn send(
         &self,
-        bounds: UpstreamBounds,
+        (bounds, now): (UpstreamBounds, Monotonic),
         head: &Outgoing<'_>,
         body: CarriedIn,
         again: impl Fn() -> Option<CarriedIn>,
     ) -> Result<Response<ApiBody>, Failed> {
         if !head.upstream.http2 {
-            return self.pool.send(head.upstream, bounds, head, body, again).await;
+            return self.pool.send(head.upstream, (bounds, now), head, body, again).await;
         }
         let unsendable = || UpstreamError::Broken("the request has no form in HTTP/2".into());
         let request = head.request(body).ok_or_else(unsendable)?;

@@ -34,7 +34,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
-use trigate_core::port::{Clock, Monotonic};
+use trigate_core::port::Monotonic;
 
 /// Where an API is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -166,14 +166,13 @@ type List = Rc<RefCell<Vec<Idle>>>;
 /// The connections of one core.
 pub struct Pool {
     idle: RefCell<HashMap<UpstreamUrl, List, RandomState>>,
-    clock: Arc<dyn Clock>,
     pub tls: Arc<rustls::ClientConfig>,
     pub http2: Http2,
 }
 
 impl Pool {
-    pub fn new(clock: Arc<dyn Clock>, tls: Arc<rustls::ClientConfig>) -> Rc<Self> {
-        Rc::new(Self { idle: RefCell::default(), clock, http2: Http2::new(Arc::clone(&tls)), tls })
+    pub fn new(tls: Arc<rustls::ClientConfig>) -> Rc<Self> {
+        Rc::new(Self { idle: RefCell::default(), http2: Http2::new(Arc::clone(&tls)), tls })
     }
 
     /// Sends one request. `again` makes its body anew when it may be repeated: a pooled connection that the API closed
@@ -181,7 +180,7 @@ impl Pool {
     pub async fn send(
         &self,
         upstream: &UpstreamUrl,
-        bounds: UpstreamBounds,
+        (bounds, now): (UpstreamBounds, Monotonic),
         head: &impl Head,
         mut body: CarriedIn,
         again: impl Fn() -> Option<CarriedIn>,
@@ -189,7 +188,7 @@ impl Pool {
         let list = self.list(upstream);
         let mut fresh = false;
         loop {
-            let pooled = if fresh { None } else { self.take(&list) };
+            let pooled = if fresh { None } else { take(&list, now) };
             let reused = pooled.is_some();
             let connection = match pooled {
                 Some(connection) => connection,
@@ -201,7 +200,7 @@ impl Pool {
             };
             match connection.send(head, body, bounds.response).await {
                 Ok(response) => {
-                    let lease = Lease { list, clock: Arc::clone(&self.clock), keep: bounds.idle };
+                    let lease = Lease { list, since: now, keep: bounds.idle };
                     return Ok(response.map(|body| ApiBody::Http1(body, lease)));
                 }
                 Err(failed) if matches!(failed.error, WireError::Slow) => {
@@ -229,17 +228,6 @@ impl Pool {
         Rc::clone(idle.entry(upstream.clone()).or_default())
     }
 
-    fn take(&self, list: &List) -> Option<Connection> {
-        let now = self.clock.monotonic();
-        let mut list = list.borrow_mut();
-        while let Some(mut idle) = list.pop() {
-            if now.0.saturating_sub(idle.since.0) <= IDLE_LIFE_US && idle.connection.is_idle() {
-                return Some(idle.connection);
-            }
-        }
-        None
-    }
-
     async fn connect(&self, upstream: &UpstreamUrl, within: Duration) -> Result<Connection, UpstreamError> {
         match timeout(within, dial(upstream, &self.tls)).await {
             Ok(connected) => connected.map(Connection::new).map_err(UpstreamError::Connect),
@@ -248,21 +236,32 @@ impl Pool {
     }
 }
 
+fn take(list: &List, now: Monotonic) -> Option<Connection> {
+    let mut list = list.borrow_mut();
+    while let Some(mut idle) = list.pop() {
+        if now.0.saturating_sub(idle.since.0) <= IDLE_LIFE_US && idle.connection.is_idle() {
+            return Some(idle.connection);
+        }
+    }
+    None
+}
+
 /// The way back to the pool.
 pub struct Lease {
     list: List,
-    clock: Arc<dyn Clock>,
+    /// Of the request that it was taken for: it has been idle for less.
+    since: Monotonic,
     keep: usize,
 }
 
 impl Lease {
     fn give_back(&self, connection: Connection) {
-        let now = self.clock.monotonic();
         let mut list = self.list.borrow_mut();
-        let stale = list.iter().take_while(|old| now.0.saturating_sub(old.since.0) > IDLE_LIFE_US).count();
+        let since = self.since;
+        let stale = list.iter().take_while(|old| since.0.saturating_sub(old.since.0) > IDLE_LIFE_US).count();
         list.drain(..stale);
         if list.len() < self.keep {
-            list.push(Idle { connection, since: now });
+            list.push(Idle { connection, since });
         }
     }
 }

@@ -223,7 +223,7 @@ pub async fn serve_road(parts: RoadParts, listeners: Listeners, bounds: Arc<Boun
     };
     let watch = Watch::new(Arc::clone(&parts.gates), Arc::clone(&parts.clock));
     let watching = tokio::task::spawn_local(Rc::clone(&watch).run());
-    let pool = Pool::new(Arc::clone(&parts.clock), Arc::clone(&parts.upstream_tls));
+    let pool = Pool::new(Arc::clone(&parts.upstream_tls));
     let core = |listener, mode| {
         let recorder = recorders.of(listener);
         let handler =
