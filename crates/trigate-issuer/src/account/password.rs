@@ -60,11 +60,12 @@ impl Argon2Pool {
     }
 
     fn with_queue(threads: usize, queue: usize, rng: Arc<dyn Rng>) -> Result<Self, PoolError> {
-        let mut secret = Zeroizing::new([0; 32]);
-        rng.fill(&mut *secret);
-        // A password that nobody has, at today's cost.
-        let decoy =
-            hash(&*secret, &salt(&*rng), &mut Memory::default()).map_err(|error| PoolError(error.to_string()))?;
+        // Of a password that nobody knows, at today's cost: dice in place of a hash. (To make it by hashing would leave 19 MiB
+        // behind in a gate at which nobody ever logs in.)
+        let mut out = [0; HASH_BYTES];
+        rng.fill(&mut out);
+        let decoy = argon2().and_then(|argon2| phc(&argon2, &salt(&*rng), &out));
+        let decoy = decoy.map_err(|error| PoolError(error.to_string()))?;
         let (jobs, inbox) = sync_channel(queue);
         let inbox = Arc::new(Mutex::new(inbox));
         for number in 0..threads {
@@ -156,18 +157,26 @@ impl Memory {
     }
 }
 
-fn hash(password: &[u8], salt: &[u8], memory: &mut Memory) -> Result<String, HasherError> {
+/// At today's cost.
+fn argon2() -> Result<Argon2<'static>, HasherError> {
     let (cost_kib, passes, lanes) = COST;
     let params = Params::new(cost_kib, passes, lanes, Some(HASH_BYTES)).map_err(|_| HasherError::Unreadable)?;
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let mut out = [0; HASH_BYTES];
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn hash(password: &[u8], salt: &[u8], memory: &mut Memory) -> Result<String, HasherError> {
+    let (argon2, mut out) = (argon2()?, [0; HASH_BYTES]);
     memory.run(&argon2, password, salt, &mut out)?;
+    phc(&argon2, salt, &out)
+}
+
+fn phc(argon2: &Argon2<'_>, salt: &[u8], out: &[u8]) -> Result<String, HasherError> {
     let phc = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
         params: ParamsString::try_from(argon2.params()).map_err(|_| HasherError::Unreadable)?,
         salt: Some(Salt::new(salt).map_err(|_| HasherError::Unreadable)?),
-        hash: Some(Output::new(&out).map_err(|_| HasherError::Unreadable)?),
+        hash: Some(Output::new(out).map_err(|_| HasherError::Unreadable)?),
     };
     Ok(phc.to_string())
 }
