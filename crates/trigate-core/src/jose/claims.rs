@@ -213,16 +213,6 @@ impl TimeRules {
         let fits = (0..=MAX_LEEWAY_S).contains(&leeway_s) && (1..=MAX_TIME_S).contains(&max_life_s);
         fits.then_some(Self { leeway_s, max_life_s })
     }
-
-    #[must_use]
-    pub const fn leeway_s(self) -> i64 {
-        self.leeway_s
-    }
-
-    #[must_use]
-    pub const fn max_life_s(self) -> i64 {
-        self.max_life_s
-    }
 }
 
 impl Default for TimeRules {

@@ -55,9 +55,9 @@ fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Neither negative nor longer than need be. // X.690 §8.3.2
 fn unsigned(integer: &[u8]) -> Option<&[u8]> {
     match integer {
-        [] => None,
         [0, second, ..] if *second < 0x80 => None,
-        [0, rest @ ..] if !rest.is_empty() => Some(rest),
+        // Of nothing but a zero nothing is left; no signature holds with it.
+        [0, rest @ ..] => Some(rest),
         [1..0x80, ..] => Some(integer),
         _ => None,
     }

@@ -32,3 +32,22 @@ fn is_power_of_65537(number: u16, prime: u16) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remainders_and_powers_are_those_of_a_pocket_calculator() {
+        for (number, prime, rest) in
+            [(&[1, 0][..], 3, 1), (&[1, 0, 0], 7, 2), (&[0xff, 0xff, 0xff], 11, 4), (&[], 5, 0)]
+        {
+            assert_eq!(remainder(number, prime), rest, "{number:?} % {prime}");
+        }
+        // 65537 is 10 modulo 11 and modulo 37, and 2 modulo 5.
+        let powers = |prime| (0..prime).filter(|number| is_power_of_65537(*number, prime)).collect::<Vec<_>>();
+        assert_eq!(powers(5), [1, 2, 3, 4]);
+        assert_eq!(powers(11), [1, 10]);
+        assert_eq!(powers(37), [1, 10, 26]);
+    }
+}

@@ -229,3 +229,24 @@ fn read_der(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     }
     rest.split_at_checked(length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc8017_a_1_1_a_public_key_is_two_integers_and_nothing_else() {
+        let good = [0x30, 9, 2, 2, 0, 0x81, 2, 3, 1, 0, 1];
+        assert_eq!(read_rsa_public_key(&good), Some((vec![0x81], vec![1, 0, 1])));
+        let after = [&good[..], &[0]].concat();
+        let inside = [&[0x30, 11], &good[2..], &[5, 0]].concat();
+        for bad in [&after[..], &inside, &good[..10], &[0x31, 0], &[]] {
+            assert_eq!(read_rsa_public_key(bad), None);
+        }
+        // RSA-512 would be so long.
+        let long = [vec![2, 0x81, 0x80], vec![7; 0x80]].concat();
+        assert_eq!(read_der(&long, 2), Some((&[7; 0x80][..], &[][..])));
+        assert_eq!(read_der(&long[..0x82], 2), None);
+        assert_eq!(read_der(&[2, 0x80, 7], 2), None, "a length that is told at the end");
+    }
+}

@@ -114,6 +114,49 @@ fn good_tokens_of_every_algorithm_are_accepted() {
         assert_eq!(Value::Object(payload.object().clone()), good_claims());
         assert_eq!(serde_json::from_slice::<Value>(payload.bytes()).unwrap(), good_claims());
         assert_eq!(judge_claims(payload.claims(), TimeRules::default()).unwrap(), "usr_alice");
+        let published = VerifyingKey::from_jwk(&key.public_jwk()).unwrap();
+        assert!(verify(&token, &published).is_ok());
+    }
+}
+
+#[test]
+fn what_is_exactly_as_long_as_allowed_is_read() {
+    let sized = |padding: usize| EDDSA.sign_jws("logout+jwt", &json!({ "x": "x".repeat(padding) }));
+    let longest = (12_100..12_200).filter_map(|padding| sized(padding).ok()).max_by_key(String::len).unwrap();
+    assert_eq!(longest.len(), MAX_TOKEN_BYTES);
+    assert!(verify(&longest, EDDSA.verifying_key()).is_ok());
+    // 3,072 bytes are 4,096 characters.
+    let header = |bytes: usize| format!(r#"{{"alg":"EdDSA","x":"{}"}}"#, "x".repeat(bytes - 22));
+    assert_eq!(header(3_072).len(), 3_072);
+    assert!(verify(&with_header(&EDDSA, &header(3_072)), EDDSA.verifying_key()).is_ok());
+    refused(&with_header(&EDDSA, &header(3_073)), &EDDSA, JoseError::HeaderTooLong);
+    let signed = |chars: usize| {
+        let token = good_token(&EDDSA);
+        Compact::parse(&with_signature(&token, &vec![0; chars * 3 / 4]), MAX_TOKEN_BYTES).map(drop)
+    };
+    // 1,024 bytes, of RSA-8192.
+    assert_eq!(signed(1_366), Ok(()));
+    assert_eq!((signed(1_367), signed(1_400)), (Err(JoseError::SignatureInvalid), Err(JoseError::SignatureInvalid)));
+    let object = format!(r#"{{"x":"{}"}}"#, "x".repeat(16 * 1024 - 8));
+    assert_eq!(object.len(), Limits::TOKEN.bytes);
+    assert!(parse_json(object.as_bytes()).is_ok());
+    assert_eq!(parse_json(format!("{object} ").as_bytes()).err(), Some(JoseError::JsonTooLong));
+    let number = format!("0.{}", "1".repeat(62));
+    assert!(parse_json(format!(r#"{{"x":{number}}}"#).as_bytes()).is_ok());
+    assert_eq!(parse_json(format!(r#"{{"x":{number}1}}"#).as_bytes()).err(), Some(JoseError::JsonNumber));
+    let many = |count: usize| format!(r#"{{"keys":[{}null]}}"#, "null,".repeat(count - 1));
+    assert_eq!(Jwks::parse(many(512).as_bytes()).unwrap().1.len(), 512);
+}
+
+#[test]
+fn rfc7515_5_2_bytes_that_are_no_claims_are_verified_all_the_same() {
+    for payload in [&b""[..], b"no JSON", b"\xff\0"] {
+        let token = with_payload(&ES256, payload);
+        let compact = Compact::parse(&token, MAX_TOKEN_BYTES).unwrap();
+        assert_eq!(compact.verify_bytes(ES256.verifying_key()).as_deref(), Ok(payload));
+        let other = SigningKey::generate(Algorithm::ES256, "es").unwrap();
+        assert_eq!(compact.verify_bytes(other.verifying_key()), Err(JoseError::SignatureInvalid));
+        assert_eq!(compact.verify_bytes(EDDSA.verifying_key()), Err(JoseError::AlgorithmMismatch));
     }
 }
 
@@ -390,6 +433,12 @@ fn t04_hostile_kids_find_no_key() {
         let token = with_header(&RS256, &format!(r#"{{"alg":"RS256","kid":{kid}}}"#));
         assert_eq!(judge(&token, &keys).err().as_deref(), Some(code), "{}", kid.get(..20).unwrap_or(kid));
     }
+    // As long as may be.
+    let longest = "k".repeat(256);
+    let key = SigningKey::generate(Algorithm::EdDSA, &longest).unwrap();
+    let keys_of_one = Jwks::from_keys([key.verifying_key().clone()]).unwrap();
+    assert!(judge(&good_token(&key), &keys_of_one).is_ok());
+    assert!(SigningKey::generate(Algorithm::EdDSA, &format!("{longest}k")).is_err());
     // No `kid`: only where there is no choice.
     let nameless = with_header(&RS256, r#"{"alg":"RS256"}"#);
     assert_eq!(judge(&nameless, &keys).err().as_deref(), Some("no_key"));
@@ -591,6 +640,7 @@ fn t17_sub_must_be_an_identifier() {
     ] {
         assert_eq!(judge_with("sub", sub).unwrap_err().code(), code, "{sub:?}");
     }
+    assert!(judge_with("sub", Some(&format!("\"{}\"", "u".repeat(512)))).is_ok());
 }
 
 #[test]
@@ -874,6 +924,8 @@ fn t25_malformed_json_is_refused() {
         "{\"a\":[,]}",
         "{\"a\":[1 2]}",
         "{\"a\":[1}",
+        "{\"a\":[1}}",
+        "{\"a\":1]",
         "{\"a\":01}",
         "{\"a\":-}",
         "{\"a\":+1}",
@@ -908,6 +960,9 @@ fn t25_malformed_json_is_refused() {
     let escapes = parse_json(br#"{"a":"\"\\\/\b\f\n\r\t\u00e4\ud83d\ude00","b":-1.5e+3,"c":-7}"#).unwrap();
     assert_eq!(escapes["a"], json!("\"\\/\u{8}\u{c}\n\r\t\u{e4}\u{1f600}"));
     assert_eq!((&escapes["b"], &escapes["c"]), (&json!(-1500.0), &json!(-7)));
+    // Side by side is not inside one another.
+    let beside = format!("{{\"a\":[{}[],{{}}]}}", "[],{},".repeat(20));
+    assert!(parse_json(beside.as_bytes()).is_ok());
 }
 
 #[test]
@@ -945,6 +1000,7 @@ fn t29_bad_keys_are_left_out_and_the_others_go_on() {
         (rsa(2048, "AQAB="), JoseError::Base64),
         (with(&RS256, "n", json!(base64url(&leading_zero))), JoseError::KeyMalformed),
         (with(&RS256, "n", json!(base64url(&even_n))), JoseError::KeyWeak),
+        (with(&RS256, "n", json!(base64url(&hex(ROCA)))), JoseError::KeyWeak),
         (with(&RS256, "n", json!(5)), JoseError::KeyMalformed),
         (with(&ES256, "y", json!(base64url(&off_curve))), JoseError::KeyPointInvalid),
         (with(&ES256, "y", json!(short)), JoseError::KeyMalformed),
@@ -983,6 +1039,32 @@ fn t29_bad_keys_are_left_out_and_the_others_go_on() {
     for key in all_keys() {
         assert!(judge(&good_token(key), &keys).is_ok());
     }
+}
+
+/// CVE-2017-15361: k·M + (65537^a mod M), of 2048 bits; M is the product of 2 and the primes to 167.
+const ROCA: &str = concat!(
+    "b89c4e56261c374ba07657d61404ab1ecc7c6d812d6f2efc4e613a365119cdccaf9b74f84ffcbf4217921e6c8b8e8f4e",
+    "b3de08f9ec9837044692ba035707967025f02628eb07c30d5cd5061c9c5f319e834c1b69573ac59a355f2af41757905e",
+    "fa749692f21ff5eb6ed78f5d0960afe94bbdbb01dc14ed575e0730b3cc170c31c7eec61bbf9703c096fabb7b1ba95a54",
+    "767d5274c68deb5d403a960a8652dbd0e488b6c85ad3ba328332f05a5829681876531737f129c8c6d1ca4dc4edfde416",
+    "3eff8b3fc177f1131e782196324f3e81f453324ef486ab739faba8272e50bd4eb52fa53c11e603dcbb86cfba837a5b0a",
+    "2ff1c018ecd126575400d623ba229fcb",
+);
+
+#[test]
+fn t29_rsa_integers_have_one_spelling_and_honest_ones_are_taken() {
+    let (n, e) = (vec![0xff; 256], vec![1, 0, 1]);
+    let zero = |bytes: &[u8]| [&[0], bytes].concat();
+    let read = |n: &[u8], e: &[u8]| jwk::Material::rsa(n.to_vec(), e.to_vec()).err();
+    assert_eq!(read(&n, &e), None);
+    // Before the library is asked, which refuses them, too.
+    assert_eq!(read(&zero(&n), &e), Some(JoseError::KeyMalformed));
+    assert_eq!(read(&n, &zero(&e)), Some(JoseError::KeyMalformed));
+    assert_eq!(read(&n, &[1, 0, 0, 1]), None, "an exponent of four bytes");
+    // One away from the marked one.
+    let mut unmarked = hex(ROCA);
+    unmarked[255] ^= 2;
+    assert_eq!((read(&hex(ROCA), &e), read(&unmarked, &e)), (Some(JoseError::KeyWeak), None));
 }
 
 /// Under `e` = 1 the padded hash is its own signature: anybody could write it.
@@ -1039,6 +1121,16 @@ fn t29_ed25519_points_of_small_order_are_refused() {
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": base64url(&hex(point)) });
         assert_eq!(VerifyingKey::from_jwk(&jwk).err(), Some(JoseError::KeyPointInvalid), "{point}");
     }
+    // Points of the curve that look a little like them.
+    for point in [
+        "0101000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000001",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff01",
+        "ed04ffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ] {
+        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": base64url(&hex(point)) });
+        assert!(VerifyingKey::from_jwk(&jwk).is_ok(), "{point}");
+    }
 }
 
 #[test]
@@ -1062,6 +1154,15 @@ fn key_sets_with_one_kid_twice_leave_both_out() {
     let reasons: Vec<_> = left_out.iter().map(|left| (left.index, left.reason.code())).collect();
     let duplicate = "key_duplicate_kid";
     assert_eq!(reasons, [(0, duplicate), (2, duplicate), (3, duplicate), (5, "key_not_for_verifying")]);
+    // Of one kind; and one key for two algorithms.
+    let another = SigningKey::generate(Algorithm::ES256, "es").unwrap();
+    let twin = SigningKey::from_pkcs8(Algorithm::PS256, "rs", &RS256.to_pkcs8().unwrap()).unwrap();
+    for (one, other) in [(&*ES256, &another), (&*RS256, &twin)] {
+        let document = json!({ "keys": [one.public_jwk(), other.public_jwk()] }).to_string();
+        let (keys, left_out) = Jwks::parse(document.as_bytes()).unwrap();
+        assert!(keys.is_empty() && left_out.len() == 2);
+    }
+    assert!(!keys.is_empty());
     let twice = [EDDSA.verifying_key().clone(), EDDSA.verifying_key().clone()];
     assert_eq!(Jwks::from_keys(twice).err(), Some(JoseError::KeyDuplicateKid));
 }
