@@ -247,7 +247,14 @@ mod tests {
     fn one_byte_has_one_spelling() {
         assert_eq!(NormalPath::parse("/%61%7e%40x").unwrap().as_str(), "/a~@x");
         assert_eq!(NormalPath::parse("/caf\u{e9} %c3%a9").unwrap().as_str(), "/caf%C3%A9%20%C3%A9");
-        assert_eq!(NormalPath::parse("/100%25").unwrap().as_str(), "/100%25");
+        assert_eq!(NormalPath::parse("/100%25").unwrap().to_string(), "/100%25");
+    }
+
+    #[test]
+    fn a_path_may_be_of_eight_kibibytes() {
+        for (raw, fits) in [(format!("/{}", "a".repeat(8_191)), true), (format!("/{}", "a".repeat(8_192)), false)] {
+            assert_eq!(NormalPath::parse(&raw).is_ok(), fits, "{}", raw.len());
+        }
     }
 
     proptest! {

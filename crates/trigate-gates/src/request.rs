@@ -45,13 +45,6 @@ impl<T> Credential<T> {
         }
     }
 
-    pub const fn rejected(&self) -> Option<Reason> {
-        match self {
-            Self::Rejected(reason) => Some(*reason),
-            _ => None,
-        }
-    }
-
     pub const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }

@@ -3,8 +3,10 @@
 mod attacks;
 mod changes;
 mod foreign;
+mod forwarded;
 mod introspection;
 mod limits;
+mod refusals;
 mod rig;
 mod road;
 mod sender;

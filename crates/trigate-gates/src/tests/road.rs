@@ -475,6 +475,7 @@ async fn issuers_are_discovered_at_their_own_address_alone() {
         web.extend(pages.map(|(url, body)| (url.to_owned(), body)));
         for host in ["one", "two", "three", "four"] {
             web.push((format!("https://{host}.test/keys"), jwks(&[&rig.x])));
+            web.push((format!("http://{host}.test/keys"), jwks(&[&rig.x])));
         }
     }
     let Some(rules) = std::sync::Arc::get_mut(&mut rig.rules) else { panic!("shared") };

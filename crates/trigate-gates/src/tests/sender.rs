@@ -283,3 +283,21 @@ async fn m11_a_certificate_bound_token_wants_that_certificate() {
     assert_eq!(whole.verdict().await, "pass");
     assert_eq!(rig.last().facts.sender, Some(SenderProof::DpopAndCertificate));
 }
+
+#[tokio::test]
+async fn rfc9449_7_1_challenges_speak_of_the_scheme_that_came_where_the_route_takes_tokens() {
+    let (rig, holder) = (bound_rig(), Holder::new());
+    let token = rig.token(holder.cnf());
+    let to = |path: &str| {
+        let proof = holder.proof(&rig, &token, json!({ "htu": format!("https://api.test{path}") }));
+        dpop(&rig, path, &token, &proof)
+    };
+    let refusal = to("/stepup").refusal().await;
+    assert_eq!(
+        refusal.headers()["www-authenticate"],
+        "DPoP realm=\"trigate\", algs=\"ES256 EdDSA PS256\", error=\"insufficient_user_authentication\", acr_values=\"2\", max_age=300"
+    );
+    let refusal = to("/weather").refusal().await;
+    let lines: Vec<_> = refusal.headers().get_all("www-authenticate").iter().collect();
+    assert_eq!(lines, ["ApiKey realm=\"trigate\""], "the route takes keys alone");
+}
