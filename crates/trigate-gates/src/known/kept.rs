@@ -166,7 +166,12 @@ fn take_apart(entry: &[u8; ENTRY_BYTES]) -> (u128, u32) {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use trigate_core::{Timestamp, change::RevokedToken, id::TokenId, port::testing::StoppedClock};
+    use trigate_core::{
+        Timestamp,
+        change::{RevokedToken, Target, What},
+        id::TokenId,
+        port::testing::StoppedClock,
+    };
 
     fn known(tokens: u128) -> Known {
         let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
@@ -198,8 +203,24 @@ mod tests {
     }
 
     #[test]
+    fn each_change_has_a_fingerprint_of_its_own() {
+        let change = |position: u64| Change {
+            position: Position(position),
+            tenant: TenantId::default_tenant(),
+            at: Timestamp::from_seconds(1),
+            what: What::Revoked {
+                target: Target::Key { id: "key_1".parse().unwrap() },
+                keep_until: Timestamp::from_seconds(2),
+            },
+        };
+        let (one, other) = (fingerprint(&change(1)), fingerprint(&change(2)));
+        assert!(one != other && one == fingerprint(&change(1)));
+        assert!(one.len() == 64 && one.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    #[test]
     fn a_damaged_or_cut_file_is_not_taken_for_whole() {
-        let bytes = kept(&known(300));
+        let bytes = kept(&known(40));
         for at in (0..bytes.len()).step_by(7) {
             let mut bad = bytes.clone();
             bad[at] ^= 16;

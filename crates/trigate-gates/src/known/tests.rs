@@ -2,7 +2,12 @@
 
 use super::*;
 use proptest::prelude::*;
-use trigate_core::{id::TokenId, oauth::ScopeSet, port::testing::StoppedClock};
+use trigate_core::{
+    id::TokenId,
+    jose::{Algorithm, SigningKey},
+    oauth::ScopeSet,
+    port::testing::{SeededRng, StoppedClock},
+};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 
@@ -134,6 +139,45 @@ fn a_foreign_rule_stays_as_long_as_it_can_hit_and_the_strictest_wins() {
     assert!(known.check_foreign_token(&foreign("https://x.test", Some(NOW)), None, 0).is_err());
 }
 
+/// Two hours after its end, when no clock that is set back can bring a token of its time to life (R05), a rule is gone.
+#[test]
+fn r05_rules_go_when_they_can_hit_nothing_any_more() {
+    let issuer = Some("https://x.test".to_owned());
+    let targets = [
+        Target::Session { id: id("ses_0"), issuer: None },
+        Target::Grant { id: id("grt_0") },
+        Target::User { id: id("usr_0"), issuer: None },
+        Target::Client { id: id("cli_0"), issuer: None },
+        Target::Token { id: TokenId::from_bits(1) },
+        Target::User { id: id("usr_0"), issuer: issuer.clone() },
+        Target::Client { id: id("cli_0"), issuer: issuer.clone() },
+        Target::Session { id: id("ses_0"), issuer },
+    ];
+    let keep_until = NOW.plus_seconds(3_600);
+    let narrowings = [
+        What::RolesNarrowed { user: id("usr_0"), roles: vec!["r1".into()], keep_until },
+        What::GrantNarrowed { grant: id("grt_0"), scopes: ScopeSet::parse("a").unwrap(), keep_until },
+        What::ClientScopesNarrowed { client: id("cli_0"), scopes: ScopeSet::parse("b").unwrap(), keep_until },
+        What::ClientRolesNarrowed { client: id("cli_0"), roles: vec!["r1".into()], keep_until },
+    ];
+    let whats = targets.map(|target| What::Revoked { target, keep_until });
+    for what in whats.into_iter().chain(narrowings) {
+        let clock = StoppedClock::at(NOW);
+        let known = Known::new(TenantId::default_tenant(), Arc::new(clock.clone()));
+        known.apply(&change(5, what.clone()));
+        let stands = || {
+            known.sweep();
+            let foreign = known.check_foreign_token(&foreign("https://x.test", Some(NOW)), None, 0);
+            known.check_token(&facts(4)).is_err() || foreign.is_err() || known.may_narrow(&facts(4))
+        };
+        clock.advance_s(3 * 3_600);
+        assert!(stands(), "{what:?}");
+        // Revoked tokens are kept by whole hours.
+        clock.advance_s(3_601);
+        assert!(!stands(), "{what:?}");
+    }
+}
+
 #[test]
 fn one_rule_never_masks_another() {
     let known = known();
@@ -171,6 +215,18 @@ fn scopes_are_narrowed_by_grant_and_by_client() {
         known.narrow(&mut facts);
         assert_eq!((facts.scopes.to_string().as_str(), facts.roles.len()), (left, 3));
     }
+    // Any one of them is worth a look; without any there is none.
+    for what in [
+        What::RolesNarrowed { user: id("usr_0"), roles: vec!["r1".into()], keep_until },
+        What::GrantNarrowed { grant: id("grt_0"), scopes: scopes("a"), keep_until },
+        What::ClientScopesNarrowed { client: id("cli_0"), scopes: scopes("b"), keep_until },
+        What::ClientRolesNarrowed { client: id("cli_0"), roles: vec!["r1".into()], keep_until },
+    ] {
+        let known = self::known();
+        assert!(!known.may_narrow(&facts(0)));
+        known.apply(&change(5, what.clone()));
+        assert!(known.may_narrow(&facts(0)), "{what:?}");
+    }
     // A client's roles are those of tokens that it got for itself.
     let mut service = TokenFacts { identity: Identity::Service { client: id("cli_0") }, ..facts(6) };
     known.narrow(&mut service);
@@ -203,6 +259,81 @@ fn leases_count_on_the_monotonic_clock() {
     assert!(known.trusted(Monotonic(9)) && !known.trusted(Monotonic(10)));
     known.drop_lease();
     assert!(!known.trusted(Monotonic(0)));
+    known.hold_lease(Monotonic(5_500_000));
+    assert_eq!([0, 2_500_000, 6_000_000].map(|now| known.lease_remaining_ms(Monotonic(now))), [5_500, 3_000, 0]);
+}
+
+#[test]
+fn each_name_of_a_certificate_is_enough_to_revoke_it() {
+    let certificate = ClientCertificate {
+        fingerprint: "f".into(),
+        thumbprint: String::new(),
+        key: "k".into(),
+        serial: "s".into(),
+        issuer: "i".into(),
+        subject: String::new(),
+        san_uris: vec!["spiffe://acme.test/a".into()],
+        san_dns: vec![],
+        san_ips: vec![],
+        san_emails: vec![],
+        not_before: NOW,
+        not_after: NOW.plus_seconds(600),
+        fault: None,
+    };
+    for (target, hit) in [
+        (Target::Certificate { fingerprint: "f".into() }, true),
+        (Target::Certificate { fingerprint: "g".into() }, false),
+        (Target::CertificateSerial { issuer: "i".into(), serial: "s".into() }, true),
+        (Target::CertificateSerial { issuer: "j".into(), serial: "s".into() }, false),
+        (Target::CertificateKey { spki: "k".into() }, true),
+        (Target::CertificateKey { spki: "l".into() }, false),
+        (Target::SpiffeId { id: "spiffe://acme.test/a".into() }, true),
+        (Target::SpiffeId { id: "spiffe://acme.test/b".into() }, false),
+    ] {
+        let known = known();
+        known.apply(&revoked(5, target.clone()));
+        let judged = known.check_certificate(&certificate);
+        assert_eq!(judged, if hit { Err(Reason::CertificateRevoked) } else { Ok(()) }, "{target:?}");
+    }
+}
+
+#[test]
+fn a_change_of_signing_keys_parts_what_was_verified_before_from_what_is_verified_after() {
+    let known = known();
+    let epochs = std::cell::RefCell::new(vec![known.verifier_epoch()]);
+    let turn = || epochs.borrow_mut().push(known.verifier_epoch());
+    known.load(snapshot(1, vec![], &[]));
+    turn();
+    let key = SigningKey::generate(Algorithm::EdDSA, "k2").unwrap();
+    let record = PublicKey { kid: "k2".into(), jwk: key.public_jwk(), published_until: None, revoked: false };
+    known.apply(&change(2, What::SigningKey { record }));
+    turn();
+    known.apply(&revoked(3, Target::SigningKey { kid: "k2".into() }));
+    turn();
+    assert!(epochs.borrow().windows(2).all(|two| two[0] < two[1]), "{epochs:?}");
+    known.apply(&revoked(4, Target::Key { id: id("key_0") }));
+    assert_eq!(Some(&known.verifier_epoch()), epochs.borrow().last(), "a key of an application verifies no token");
+}
+
+#[test]
+fn own_headers_are_none_that_mean_something_else() {
+    for name in ["authorization", "Cookie", "X-API-Key", "a b", ""] {
+        assert_eq!(own_header(name), None, "{name}");
+    }
+    assert_eq!(own_header("X-Acme-Key").unwrap(), "x-acme-key");
+}
+
+#[test]
+fn what_a_gate_is_told_beside_the_feed_is_known() {
+    let known = known();
+    assert!(known.checksum_key().is_none());
+    known.set_checksum_key(ChecksumKey::mint(&SeededRng::new(1)));
+    assert!(known.checksum_key().is_some());
+    let empty = known.revoked_token_bytes();
+    for n in 0..1_000 {
+        known.apply(&revoked(n + 1, Target::Token { id: TokenId::from_bits(n.into()) }));
+    }
+    assert!(known.revoked_token_bytes() >= empty + 20_000);
 }
 
 /// A revocation was answered because this gate held no lease; a renewal that was under way must not make up for it.
@@ -252,6 +383,12 @@ fn a_snapshot_never_wakes_the_revoked() {
     known.apply(&change(6, What::UserState { user: id("usr_0"), state: State::Disabled }));
     known.load(snapshot(4, vec![], &[]));
     assert_eq!(known.position(), Position(6), "an older snapshot is ignored");
+    // One of the same position says the same, and is taken: the first of an empty store is of position 0.
+    known.load(snapshot(6, vec![], &["usr_0"]));
+    assert_eq!(known.check_token(&facts(6)), Err(Reason::UserDisabled));
+    let fresh = self::known();
+    fresh.load(snapshot(0, vec![], &["usr_0"]));
+    assert_eq!(fresh.check_token(&facts(0)), Err(Reason::UserDisabled));
     known.load(snapshot(7, vec![], &["usr_1"]));
     assert_eq!(known.check_token(&facts(4)), Err(Reason::SessionRevoked));
     assert_eq!(known.check_token(&facts(6)), Ok(()), "enabled again meanwhile");
