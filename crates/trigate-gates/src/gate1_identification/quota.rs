@@ -240,6 +240,7 @@ mod tests {
         for _ in 0..3 {
             assert!(passes(&quotas, &plan, now));
         }
+        assert_eq!(lock(&quotas.waiting).len(), 1, "an application waits once, however often it was counted");
         let drawn = quotas.draw();
         assert_eq!(drawn.iter().map(|usage| usage.count).collect::<Vec<_>>(), [3, 3]);
         assert!(passes(&quotas, &plan, now), "counted while the report is on its way");
@@ -258,6 +259,10 @@ mod tests {
         assert!(passes(&quotas, &plan, tomorrow));
         quotas.settle(&drawn, &sums);
         assert_eq!(quotas.take(&app("app_1"), &plan, tomorrow, false)[0].remaining, 9);
+        // Only a look has turned the page of the day: there is nothing to say of the new one.
+        let next = at("2026-11-26T00:00:00Z");
+        assert_eq!(quotas.take(&app("app_1"), &plan, next, false)[0].remaining, 10);
+        assert_eq!(quotas.draw().iter().map(|usage| usage.period.span()).collect::<Vec<_>>(), [Span::Month]);
     }
 
     #[test]
@@ -298,7 +303,7 @@ mod tests {
         for n in 0..MAX_REPORTED {
             quotas.take(&app(&format!("app_{n}")), &plan, now, true);
         }
-        let mut reported = 0;
+        let (mut reported, mut reports) = (0, 0);
         loop {
             let drawn = quotas.draw();
             assert!(drawn.len() <= MAX_REPORTED);
@@ -306,8 +311,9 @@ mod tests {
                 break;
             }
             reported += drawn.len();
+            reports += 1;
             quotas.settle(&drawn, &[]);
         }
-        assert_eq!(reported, 2 * MAX_REPORTED);
+        assert_eq!((reported, reports), (2 * MAX_REPORTED, 2), "as few reports as may be");
     }
 }

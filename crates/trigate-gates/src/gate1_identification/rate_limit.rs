@@ -325,9 +325,36 @@ mod tests {
         // Those beyond share a counter, which is used up: they are refused, not let by.
         assert!(limits.address("9.9.9.9".parse().unwrap(), limit, Monotonic(0), true).retry_after_s.is_some());
         // An hour later all are idle and make room.
-        assert!(
-            limits.address("9.9.9.9".parse().unwrap(), limit, Monotonic(3_601 * SECOND), true).retry_after_s.is_none()
-        );
+        let later = |address: &str, at_s: u64| {
+            limits.address(address.parse().unwrap(), limit, Monotonic(at_s * SECOND), true).retry_after_s.is_none()
+        };
+        assert_eq!(["9.9.9.9", "9.9.9.8", "9.9.9.9"].map(|address| later(address, 3_601)), [true, true, false]);
+    }
+
+    #[test]
+    fn who_makes_room_is_idle_and_who_is_busy_stays_counted() {
+        let gauges = Gauges::of(160);
+        let limit = limit("1/hour");
+        let ask = |party: u32, at_s: u64| {
+            let now = Monotonic(at_s * SECOND);
+            gauges.of_party(&party, now).take("x", limit, now, true).retry_after_s.is_none()
+        };
+        // Half an hour apart: the first are idle when the second are not.
+        assert!((0..80).filter(|party| ask(*party, 0)).count() > 40);
+        let busy: Vec<u32> = (1_000..1_080).filter(|party| ask(*party, 1_800)).collect();
+        assert!(busy.len() > 40, "{}", busy.len());
+        let let_in = (2_000..2_080).filter(|party| ask(*party, 3_601)).count();
+        assert!(let_in > 30, "{let_in}");
+        // They have half an hour to wait still. (One may have been let in by the counter of those for whom no room was.)
+        assert!(busy.iter().filter(|party| ask(**party, 3_602)).count() <= 1);
+    }
+
+    #[test]
+    fn users_share_no_counter() {
+        let party = |user: &str| UserOf { route: None, application: None, issuer: "https://x.test", user }.party();
+        let parties: std::collections::HashSet<_> = (0..2_000).map(|user| party(&user.to_string())).collect();
+        assert_eq!(parties.len(), 2_000);
+        assert!(parties.iter().all(|party| party >> 64 != 0), "128 bits of them");
     }
 
     #[test]
@@ -372,6 +399,9 @@ mod tests {
         put_limit_headers(&[state], &mut headers);
         assert_eq!(headers.get("ratelimit-policy").unwrap(), "\"pro\";q=1000;w=3600");
         assert_eq!(headers.get("ratelimit").unwrap(), "\"pro\";r=999;t=4");
+        let state = Gauge::default().take("a\"b\\c\u{e9}\nd", limit("1000/hour"), Monotonic(0), true);
+        put_limit_headers(&[state], &mut headers);
+        assert_eq!(headers.get("ratelimit").unwrap(), "\"abcd\";r=999;t=4", "RFC 9651 §3.3.3");
     }
 
     proptest! {

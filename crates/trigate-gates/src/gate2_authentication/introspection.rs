@@ -210,3 +210,40 @@ fn subject(claims: Claims<'_>) -> Option<&str> {
         None => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quick_cache::Weighter as _;
+    use trigate_core::{Timestamp, identity::Identity, identity::TokenFacts, oauth::ScopeSet};
+
+    #[test]
+    fn a_kept_answer_weighs_what_it_holds() {
+        let facts = TokenFacts {
+            issuer: "https://x.test".into(),
+            subject: "bob".into(),
+            client: None,
+            application: None,
+            identity: Identity::User { id: "bob".parse().unwrap(), email: None },
+            token: TokenId::from_bits(1),
+            session: None,
+            grant: None,
+            audiences: vec!["a".into()],
+            scopes: ScopeSet::parse("a b").unwrap(),
+            roles: vec!["a".into(), "b".into(), "c".into()],
+            issued_at: None,
+            not_before: None,
+            expires_at: Timestamp::from_seconds(1),
+            authenticated_at: None,
+            acr: None,
+            position: None,
+            actor: None,
+            kid: None,
+            confirmation: None,
+        };
+        let verified = Arc::new(Verified { facts: Arc::new(facts), header: None, by_text: None });
+        let weight = |outcome| Weigh.weight(&[0; 32], &Kept { asked_at: Monotonic(0), outcome });
+        assert_eq!(weight(Err(Reason::TokenInactive)), 512);
+        assert_eq!(weight(Ok(verified)), 512 + 6 * 48);
+    }
+}

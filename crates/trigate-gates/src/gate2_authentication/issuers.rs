@@ -159,7 +159,7 @@ impl Issuers {
         self.sources.load().get(issuer)?.living(self.clock.monotonic())
     }
 
-    /// The issuer's keys, fetched when they are not at hand or lack this `kid`.
+    /// The issuer's keys, fetched when they are not at hand or lack this `kid`. They may lack it still.
     pub(crate) async fn find_keys(&self, issuer: &str, kid: Option<&str>) -> Result<Arc<Jwks>, Reason> {
         let source = self.sources.load().get(issuer).cloned().ok_or(Reason::TokenIssuer)?;
         let fits = |keys: &Arc<Jwks>| keys.find(kid).is_some();
@@ -169,12 +169,8 @@ impl Issuers {
         if let Some(flight) = self.fly(&source) {
             flight.await;
         }
-        match source.living(self.clock.monotonic()) {
-            Some(keys) if fits(&keys) => Ok(keys),
-            Some(_) => Err(Reason::TokenKeyUnknown),
-            // No set at all: nothing can be said about the token.
-            None => Err(Reason::LookupUnavailable),
-        }
+        // No set at all: nothing can be said about the token.
+        source.living(self.clock.monotonic()).ok_or(Reason::LookupUnavailable)
     }
 
     /// Is the key of an already verified token still published?

@@ -199,3 +199,50 @@ fn check_signing_key(passage: &Passage<'_>, token: &Token) -> Result<(), Reason>
     }
     passage.gates.issuers.check_key(&token.facts.issuer, kid)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quick_cache::Weighter as _;
+    use trigate_core::{identity::Identity, jose::Claims, oauth::ScopeSet, proof::Confirmation};
+
+    /// The memory is bounded by bytes, so an entry must weigh at least what a sender can make of it.
+    #[test]
+    fn a_verified_token_weighs_what_it_holds() {
+        assert_eq!(new_cache().capacity(), 32 * 1024 * 1024);
+        let mut facts = TokenFacts {
+            issuer: "i.org".into(),
+            subject: "bob".into(),
+            client: None,
+            application: None,
+            identity: Identity::User { id: "bob".parse().unwrap(), email: None },
+            token: TokenId::from_bits(1),
+            session: None,
+            grant: None,
+            audiences: vec!["a".into()],
+            scopes: ScopeSet::parse("a").unwrap(),
+            roles: vec!["a".into()],
+            issued_at: None,
+            not_before: None,
+            expires_at: Timestamp::from_seconds(1),
+            authenticated_at: None,
+            acr: None,
+            position: None,
+            actor: None,
+            kid: None,
+            confirmation: None,
+        };
+        let key = CacheKey { rules: 1, our_keys: 1, foreign_keys: 1, token: [0; 32] };
+        let weight = |facts: &TokenFacts| {
+            let verified = Verified { facts: Arc::new(facts.clone()), header: None, by_text: None };
+            Weigh.weight(&key, &Arc::new(verified))
+        };
+        let base = weight(&facts);
+        assert_eq!(base, 768 + 3 + 5 + 3 * 48);
+        facts.roles = (0..10).map(|n| n.to_string()).collect();
+        assert_eq!(weight(&facts), base + 9 * 48);
+        let bound = serde_json::json!({ "cnf": { "jkt": "x" } });
+        facts.confirmation = Confirmation::read(Claims::new(bound.as_object().unwrap())).unwrap();
+        assert_eq!(weight(&facts), base + 9 * 48 + 128);
+    }
+}

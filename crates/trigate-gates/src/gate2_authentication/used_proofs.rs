@@ -112,8 +112,18 @@ mod tests {
     fn rfc9449_11_1_what_cannot_be_remembered_is_not_taken() {
         let used = UsedProofs { max_per_shard: 1, ..UsedProofs::default() };
         let taken = (0..100).filter(|n| used.remember(&id(*n), 1_060, 1_000).is_ok()).count();
-        assert!(taken <= SHARDS);
+        assert_eq!(taken, SHARDS, "one in each");
         assert!((0..100).any(|n| used.remember(&id(n), 1_060, 1_000) == Err(Reason::ProofUncounted)));
+    }
+
+    #[test]
+    fn rfc9449_11_1_a_place_is_free_again_in_the_second_after_its_slot() {
+        let used = UsedProofs { max_per_shard: 1, ..UsedProofs::default() };
+        // 1,055 is the last second of its slot.
+        assert_eq!(used.remember(&id(0), 1_055, 1_000), Ok(()));
+        let beside = (1..).map(id).find(|id| used.remember(id, 1_055, 1_000) == Err(Reason::ProofUncounted)).unwrap();
+        assert_eq!(used.remember(&beside, 1_115, 1_055), Err(Reason::ProofUncounted));
+        assert_eq!(used.remember(&beside, 1_116, 1_056), Ok(()));
     }
 
     #[test]

@@ -30,6 +30,24 @@ async fn t04_odd_kids_find_no_key() {
     }
 }
 
+#[tokio::test]
+async fn t01_t02_no_other_algorithm_is_chosen_by_a_header() {
+    let rig = Rig::new();
+    for (header, verdict) in [
+        (json!({ "alg": "none", "typ": "at+jwt", "kid": "key-2026-11" }), "401 token.algorithm"),
+        (json!({ "alg": "HS256", "typ": "at+jwt", "kid": "key-2026-11" }), "401 token.algorithm"),
+        (json!({ "alg": "ES256", "typ": "at+jwt", "kid": "key-2026-11" }), "401 token.algorithm"),
+        (json!({ "alg": 5, "typ": "at+jwt", "kid": "key-2026-11" }), "401 token.algorithm"),
+        (json!({ "alg": "EdDSA", "typ": 5, "kid": "key-2026-11" }), "401 token.type"),
+        (json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": 5 }), "401 token.key_unknown"),
+        (json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "key-2026-11", "x": 1 }), "401 token.signature"),
+        (json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "key-2026-11", "crit": [] }), "401 token.malformed"),
+    ] {
+        let token = with_header(&rig, &header);
+        assert_eq!(rig.ask("/any").bearer(&token).verdict().await, verdict, "{header}");
+    }
+}
+
 /// A token of ours under another header: its signature does not hold any more.
 fn with_header(rig: &Rig, header: &Value) -> String {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -162,8 +180,12 @@ async fn t11_t12_t13_times_are_judged_strictly() {
         (json!({ "exp": now + 86_401 }), "401 token.lifetime"),
         (json!({ "exp": now + 86_401, "iat": null }), "401 token.lifetime"),
         (json!({ "nbf": now + 8 }), "pass"),
+        (json!({ "nbf": now + 10 }), "pass"),
+        (json!({ "nbf": now + 11 }), "401 token.not_yet_valid"),
         (json!({ "nbf": now + 61 }), "401 token.not_yet_valid"),
         (json!({ "iat": now + 8 }), "pass"),
+        (json!({ "iat": now + 10 }), "pass"),
+        (json!({ "iat": now + 11 }), "401 token.not_yet_valid"),
         (json!({ "iat": now + 61 }), "401 token.not_yet_valid"),
         (json!({ "iat": now + 3_600 }), "401 token.not_yet_valid"),
         (json!({ "nbf": "1" }), "401 token.claims"),
@@ -458,7 +480,7 @@ async fn imported_keys_come_in_their_own_header() {
     let legacy = "legacy-0123456789abcdef";
     let put = |header: Option<&str>, text: &str| {
         let mut record = key_record(&rig.key_a, "app_a");
-        record.id = id::<KeyId>(&format!("key_{text}"));
+        record.id = id::<KeyId>(&format!("key_{}", &text[..text.len().min(40)]));
         record.digest = Digest::of(text);
         record.header = header.map(str::to_owned);
         rig.change(What::Key { record });
@@ -470,6 +492,10 @@ async fn imported_keys_come_in_their_own_header() {
     assert_eq!(rig.ask("/weather").header("x-api-key", "plain-0123456789abcdef").verdict().await, "pass");
     assert_eq!(rig.ask("/weather").header("x-legacy-key", "plain-0123456789abcdef").verdict().await, "401 key.unknown");
     assert_eq!(rig.ask("/weather").key(&rig.key_a).header("x-legacy-key", legacy).verdict().await, "401 key.duplicate");
+    let longest = "k".repeat(512);
+    put(None, &longest);
+    assert_eq!(rig.ask("/weather").header("x-api-key", &longest).verdict().await, "pass");
+    assert_eq!(rig.ask("/weather").header("x-api-key", &format!("{longest}k")).verdict().await, "401 key.malformed");
     let ask = rig.ask("/weather").header("x-legacy-key", legacy);
     let permit = ask.admit().await.unwrap();
     assert!(!permit.forwarded_headers(ask.headers(), None).contains_key("x-legacy-key"));

@@ -127,3 +127,67 @@ async fn t16_t06_a_statement_is_verified_by_its_own_issuers_keys() {
     assert_eq!(judged.unwrap_err(), Reason::TokenSignature);
     assert_eq!(rig.issuers.verify_statement("https://z.test", &compact).await.unwrap_err(), Reason::TokenIssuer);
 }
+
+fn epoch(rig: &Rig) -> u64 {
+    rig.issuers.epoch()
+}
+
+#[tokio::test]
+async fn a_reload_keeps_the_keys_of_issuers_that_stay_and_forgets_the_others() {
+    let mut rig = Rig::new();
+    rig.issuers.refresh_due().await;
+    let keys = |rig: &Rig, issuer: &str| rig.issuers.keys_at_hand(issuer).map(|keys| keys.len());
+    let before = epoch(&rig);
+    rig.issuers.load(&rig.rules);
+    assert_eq!((keys(&rig, "https://x.test"), keys(&rig, "https://y.test")), (Some(1), Some(1)));
+    assert!(epoch(&rig) > before, "what was verified under the old rules is verified anew");
+    for rule in &mut Arc::get_mut(&mut rig.rules).unwrap().issuers {
+        if rule.issuer == "https://x.test" {
+            rule.keys = KeySource::JwksUrl("https://x.test/other".into());
+        }
+    }
+    rig.issuers.load(&rig.rules);
+    assert_eq!((keys(&rig, "https://x.test"), keys(&rig, "https://y.test")), (None, Some(1)));
+}
+
+#[tokio::test]
+async fn keys_are_fetched_every_ten_minutes_and_only_others_part_what_was_verified() {
+    let rig = Rig::new();
+    let fetched = || rig.web.fetched.lock().unwrap().len();
+    let mut counts = Vec::new();
+    for advance_s in [0, 300, 299, 1, 600] {
+        rig.clock.advance_s(advance_s);
+        rig.issuers.refresh_due().await;
+        counts.push(fetched());
+    }
+    assert_eq!(counts, [1, 1, 1, 2, 3]);
+    let before = epoch(&rig);
+    rig.issuers.put_file("https://y.test", &jwks(&[&rig.y])).unwrap();
+    assert_eq!(epoch(&rig), before, "the same keys");
+    let other = SigningKey::generate(Algorithm::ES256, "k1").unwrap();
+    rig.issuers.put_file("https://y.test", &jwks(&[&other])).unwrap();
+    assert!(epoch(&rig) > before);
+}
+
+#[tokio::test]
+async fn t07_marks_tell_access_tokens_from_others_where_typ_does_not() {
+    let mut rig = Rig::new();
+    for rule in &mut Arc::get_mut(&mut rig.rules).unwrap().issuers {
+        if rule.issuer == "https://y.test" {
+            rule.demanded = vec![("token_use".into(), "access".into()), ("v".into(), "2".into())];
+            rule.marks_of_others = vec!["nonce".into(), "at_hash".into()];
+        }
+    }
+    for (claims, verdict) in [
+        (json!({ "token_use": "access", "v": "2" }), "pass"),
+        (json!({ "token_use": "id", "v": "2" }), "401 token.type"),
+        (json!({ "token_use": ["access"], "v": "2" }), "401 token.type"),
+        (json!({ "token_use": "access" }), "401 token.type"),
+        (json!({}), "401 token.type"),
+        (json!({ "token_use": "access", "v": "2", "at_hash": "x" }), "401 token.type"),
+        (json!({ "token_use": "access", "v": "2", "nonce": false }), "401 token.type"),
+    ] {
+        let token = rig.foreign("https://y.test", &rig.y, claims.clone());
+        assert_eq!(rig.ask("/any").bearer(&token).verdict().await, verdict, "{claims}");
+    }
+}

@@ -250,3 +250,19 @@ async fn a_token_without_a_subject_is_its_clients_own() {
     says(&rig, json!({ "sub": null, "username": "bob" }));
     assert_eq!(rig.ask("/service").bearer(OPAQUE).verdict().await, "401 token.claims");
 }
+
+#[tokio::test]
+async fn questions_that_nobody_waits_for_give_their_places_back() {
+    use futures_util::FutureExt;
+    let rig = rig();
+    rig.web.slow.store(true, Ordering::SeqCst);
+    for n in 0..256 {
+        let guess = format!("guess-{n}");
+        let ask = rig.ask("/orders").bearer(&guess);
+        assert!(Box::pin(ask.admit()).now_or_never().is_none(), "the caller goes away");
+    }
+    says(&rig, json!({}));
+    assert_eq!(rig.ask("/orders").bearer(OPAQUE).verdict().await, "503 lookup.unavailable");
+    rig.clock.advance_s(15);
+    assert_eq!(rig.ask("/orders").bearer(OPAQUE).verdict().await, "pass");
+}
