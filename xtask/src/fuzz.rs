@@ -19,6 +19,8 @@ const TARGETS: &[(&str, u32)] = &[
 ];
 /// More than any of them needs; an input that takes more is a finding.
 const MEMORY_MB: u32 = 1024;
+/// As above, of time: none of them needs a second.
+const LONGEST_S: u32 = 25;
 
 pub fn run(root: &Path, mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let (mut seconds, mut wanted) = (60_u32, Vec::new());
@@ -43,6 +45,7 @@ fn fuzz(root: &Path, target: &str, longest: u32, seconds: u32) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["+nightly", "fuzz", "run", target]).arg(&learnt).arg(root.join("fuzz/corpus").join(target)).arg("--");
     command.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={longest}"));
-    command.arg(format!("-rss_limit_mb={MEMORY_MB}")).arg("-print_final_stats=1");
+    command.arg(format!("-rss_limit_mb={MEMORY_MB}")).arg(format!("-timeout={LONGEST_S}"));
+    command.arg("-print_final_stats=1");
     super::run(&mut command)
 }
