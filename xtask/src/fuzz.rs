@@ -8,6 +8,7 @@ const TARGETS: &[(&str, u32)] = &[
     ("jws", 4096),
     ("jwk", 8192),
     ("peers", 128),
+    ("http1", 2048),
     ("dpop", 4096),
     ("key_header", 2048),
     ("normal_path", 1024),

@@ -17,5 +17,5 @@ pub mod quickstart;
 mod signals;
 pub use trigate_gates::system;
 pub mod tasks;
-mod wire;
+pub mod wire;
 pub mod wiring;

@@ -4,7 +4,7 @@
 mod accept;
 pub mod client_cert;
 pub mod head;
-mod http1;
+pub mod http1;
 mod http2;
 mod incoming;
 pub mod listen;

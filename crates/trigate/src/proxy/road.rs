@@ -291,6 +291,11 @@ impl Road {
         let mut ending = self.ending(&passage, &flow);
         let silence = self.silence(&passage);
         let called = self.call(&passage, body, &flow).await;
+        // What only announces an answer is none.
+        let called = called.and_then(|(response, busy)| match response.status().is_informational() {
+            true => Err(Problem::BadGateway),
+            false => Ok((response, busy)),
+        });
         self.others_first().await;
         // INVARIANT: no answer, be it of a failure, leaves before the record is written.
         let (head, permit) = match passage.permit.written() {

@@ -90,7 +90,8 @@ fn take_line(came: &mut BytesMut) -> Result<Option<BytesMut>, &'static str> {
 fn read_size(line: &[u8]) -> Result<u64, &'static str> {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
     // RFC 9112 §7.1.1: blanks stand before an extension, if at all.
-    let digits = digits.trim_ascii_end();
+    let blanks = digits.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let digits = digits.get(..digits.len() - blanks).unwrap_or_default();
     if digits.is_empty() || digits.len() > 16 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return Err("a chunk's size");
     }

@@ -6,7 +6,7 @@ use crate::{
     edge::head::BadHead,
     wire::{Chunked, Field, MAX_FIELDS, Malformed, content_length, fields_of, headers, says_close},
 };
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header, request::Parts};
 use std::mem::MaybeUninit;
 
@@ -64,6 +64,13 @@ impl Reader {
     /// # Errors
     /// What the connection ends with.
     pub fn take(&mut self, came: &mut BytesMut, most: Most) -> Result<Option<Head>, BadHead> {
+        // RFC 9112 §2.2: empty lines before a request say nothing.
+        while self.searched == 0 && came.starts_with(b"\r\n") {
+            came.advance(2);
+        }
+        if came.is_empty() {
+            return Ok(None);
+        }
         // The first bytes at once: what is no HTTP is told so early.
         if self.searched > 0 && !self.ends(came) {
             return if came.len() < most.bytes { Ok(None) } else { Err(too_large(came)) };

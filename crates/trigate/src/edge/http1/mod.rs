@@ -9,12 +9,10 @@ mod reply;
 mod wire;
 
 pub use date::Dates;
+pub use head::{Head, Most, Reader, Rest};
 pub use wire::{BodyBroken, Wire};
 
-use self::{
-    head::Head,
-    reply::{Asked, Reply},
-};
+use self::reply::{Asked, Reply};
 use super::{
     Connection, Core, Handler, Incoming,
     head::BadHead,
@@ -105,32 +103,49 @@ async fn exchange<H: Handler>(
     head: Head,
     stop: &watch::Receiver<bool>,
 ) -> Next {
-    let asked = Asked {
-        head_only: head.parts.method == Method::HEAD,
-        version: head.parts.version,
-        persists: head.persists && !*stop.borrow(),
-    };
+    let mut asked =
+        Asked { head_only: head.parts.method == Method::HEAD, version: head.parts.version, persists: head.persists };
     let (request, taker) = request(wire, head);
+    // G05: what follows a wish for another protocol is that protocol's, or nothing.
+    asked.persists &= taker.is_none();
+    let answered = respond(core, wire, connection, request, asked, stop).await;
+    wire.borrow_mut().over();
+    match (answered, taker) {
+        (None, _) => Next::Nothing,
+        (Some((StatusCode::SWITCHING_PROTOCOLS, _)), Some(taker)) => Next::Switched(taker),
+        (Some((_, true)), _) if wire.borrow_mut().skip_body() => Next::Request,
+        _ => {
+            linger(wire).await;
+            Next::Nothing
+        }
+    }
+}
+
+/// The status that was answered, and whether another request may follow. `None`: no answer, or none that was sent whole.
+async fn respond<H: Handler>(
+    core: &Rc<Core<H>>,
+    wire: &Rc<RefCell<Wire>>,
+    connection: &Rc<Connection>,
+    request: Request<Incoming>,
+    mut asked: Asked,
+    stop: &watch::Receiver<bool>,
+) -> Option<(StatusCode, bool)> {
     // A client that goes away takes its request with it.
-    let answered = {
+    let response = {
         let mut handling = pin!(Rc::clone(&core.handler).handle(request, Rc::clone(connection)));
         poll_fn(|cx| match handling.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => wire.borrow_mut().poll_gone(cx).map(|()| None),
         })
-        .await
+        .await?
     };
-    let Some(response) = answered else { return Next::Nothing };
-    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let Some(persists) = answer(core, wire, response, asked).await else { return Next::Nothing };
-    match taker.filter(|_| switches) {
-        Some(taker) => Next::Switched(taker),
-        None if persists && wire.borrow_mut().skip_body() => Next::Request,
-        None => {
-            linger(wire).await;
-            Next::Nothing
-        }
+    if Rc::strong_count(wire) == 1 && !wire.borrow().body_ended() {
+        // Nobody reads the body any more. Where the rest of it is not there, the answer says that it is the last.
+        asked.persists &= poll_fn(|cx| Poll::Ready(wire.borrow_mut().skip_at_hand(cx))).await;
     }
+    asked.persists &= !*stop.borrow();
+    let status = response.status();
+    answer(core, wire, response, asked).await.map(|persists| (status, persists))
 }
 
 /// `None`: the answer could not be sent whole. `Some(false)`: it was the last.
@@ -141,6 +156,7 @@ async fn answer<H: Handler>(
     asked: Asked,
 ) -> Option<bool> {
     let (parts, body) = response.into_parts();
+    wire.borrow_mut().begin_answer();
     let mut reply = Reply::begin(&parts, body, asked, &core.dates, &mut wire.borrow_mut().out);
     drop(parts);
     poll_fn(|cx| match reply.poll_send(wire, cx) {
@@ -217,11 +233,17 @@ impl Idle {
                 } else if let Some(head) = wire.take_head().map_err(NoHead::Bad)? {
                     return Poll::Ready(Ok(head));
                 }
+                let nothing = wire.came().is_empty();
                 match wire.poll_read(cx) {
+                    // The time of a head begins with its first byte, that of the first one with the connection.
+                    Poll::Ready(Ok(1..)) if nothing && self.requests > 0 => self.alarm.stop(),
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(_) if wire.came().is_empty() => return Poll::Ready(Err(NoHead::Closed)),
                     Poll::Ready(_) => return Poll::Ready(Err(NoHead::Incomplete)),
-                    Poll::Pending => return self.poll_idle(wire.came().is_empty(), cx),
+                    Poll::Pending => {
+                        wire.rest();
+                        return self.poll_idle(nothing, cx);
+                    }
                 }
             }
         })

@@ -60,27 +60,27 @@ impl<B: Body<Data = Bytes> + Unpin> Reply<B> {
         };
         let closes = !asked.persists || framing == Framing::Close || says_close(&parts.headers);
         write_head(parts, framing, asked.head_only, closes, dates, out);
-        let ended = matches!(framing, Framing::Bare | Framing::Length(0));
-        Self { body, framing, ended, persists: !closes }
+        Self { body, framing, ended: false, persists: !closes }
     }
 
     /// Sends what there is. `Err`: the connection cannot go on.
     pub fn poll_send(&mut self, wire: &RefCell<Wire>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         loop {
-            if !self.ended && wire.borrow().behind.is_empty() && self.poll_fill(wire, cx)?.is_ready() {
+            // INVARIANT: what is not `Ready` here has left a waker: with the body, or with the socket.
+            let filled = if self.ended || !wire.borrow().behind.is_empty() {
+                Poll::Ready(())
+            } else {
+                self.poll_fill(wire, cx)?
+            };
+            let more = filled.is_ready() && !self.ended;
+            if more && wire.borrow().behind.is_empty() && wire.borrow().out.len() < COPIED {
                 // What follows at once leaves with it.
-                if wire.borrow().out.len() < COPIED {
-                    continue;
-                }
-                ready!(wire.borrow_mut().poll_flush(cx))?;
                 continue;
             }
             ready!(wire.borrow_mut().poll_flush(cx))?;
+            ready!(filled);
             if self.ended {
                 return Poll::Ready(Ok(()));
-            }
-            if wire.borrow().behind.is_empty() {
-                return Poll::Pending;
             }
         }
     }
@@ -92,14 +92,13 @@ impl<B: Body<Data = Bytes> + Unpin> Reply<B> {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(frame) => frame,
         };
-        let wire = &mut *wire.borrow_mut();
         match frame {
-            None => self.end(&mut wire.out)?,
+            None => self.end(&mut wire.borrow_mut().out)?,
             Some(Err(_)) => return Err(SendError::Body),
             Some(Ok(frame)) => {
                 // RFC 9110 §6.5.1: trailers may be dropped; nobody has been promised any.
                 let Ok(data) = frame.into_data() else { return Ok(Poll::Ready(())) };
-                self.put(data, wire)?;
+                self.put(data, &mut wire.borrow_mut())?;
                 if self.framing == Framing::Length(0) {
                     // The body may have something to do at its end.
                     drop(Pin::new(&mut self.body).poll_frame(cx));
@@ -166,12 +165,15 @@ fn write_head(parts: &Parts, framing: Framing, head_only: bool, closes: bool, da
     out.extend_from_slice(b" ");
     out.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
-    let mut dated = false;
+    let (mut dated, mut told) = (false, false);
     for (name, value) in &parts.headers {
         match *name {
             // Written below, as it really is. What stands here of a body that is not sent tells of the one that would be.
             header::TRANSFER_ENCODING => continue,
-            header::CONTENT_LENGTH if framing != Framing::Bare || !tells_length(parts.status, head_only) => continue,
+            header::CONTENT_LENGTH if told || framing != Framing::Bare || !tells_length(parts.status, head_only) => {
+                continue;
+            }
+            header::CONTENT_LENGTH => told = true,
             header::CONNECTION if !switches => continue,
             header::DATE => dated = true,
             _ => {}

@@ -7,6 +7,7 @@ use crate::{
     metrics::Metrics,
 };
 use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use proptest::prelude::*;
 use std::net::SocketAddr;
@@ -88,7 +89,7 @@ fn heads_with_two_readings_and_heads_without_end_are_refused() {
     ] {
         assert_eq!(read(text.as_bytes()).err(), Some(wanted), "{:?}", &text[..text.len().min(60)]);
     }
-    assert!(read(b"\r\nGET / HTTP/1.1\r\n\r\n").unwrap().is_some(), "RFC 9112 \u{a7}2.2: one empty line is skipped");
+    assert!(read(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n").unwrap().is_some(), "RFC 9112 \u{a7}2.2");
     assert!(read(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap().is_none());
 }
 
@@ -146,13 +147,56 @@ impl AuditSink for Nowhere {
     fn note(&self, _: &Record) {}
 }
 
+/// A body of known length that comes frame by frame, each in a turn of its own.
+struct Frames {
+    left: usize,
+    frame: usize,
+    rests: bool,
+}
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        self.rests = !self.rests;
+        if self.rests {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let now = self.left.min(self.frame);
+        self.left -= now;
+        Poll::Ready((now > 0).then(|| Ok(http_body::Frame::data(vec![b'x'; now].into()))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.left as u64)
+    }
+}
+
+type Said = http_body_util::Either<Full<Bytes>, Frames>;
+
 /// Answers with the target, and with the body where the target says `echo`; keeps the body of `/keep` beyond its time.
 struct Echo(RefCell<Option<Incoming>>);
 
 impl Handler for Echo {
-    type Body = Full<Bytes>;
+    type Body = Said;
 
-    async fn handle(self: Rc<Self>, request: Request<Incoming>, _: Rc<Connection>) -> Response<Full<Bytes>> {
+    async fn handle(self: Rc<Self>, request: Request<Incoming>, connection: Rc<Connection>) -> Response<Said> {
+        if let Some(sizes) = request.uri().path().strip_prefix("/frames/") {
+            let (left, frame) = sizes.split_once('/').unwrap();
+            let (left, frame) = (left.parse().unwrap(), frame.parse().unwrap());
+            return Response::new(http_body_util::Either::Right(Frames { left, frame, rests: false }));
+        }
+        self.text(request, connection).await.map(http_body_util::Either::Left)
+    }
+}
+
+impl Echo {
+    async fn text(self: Rc<Self>, request: Request<Incoming>, _: Rc<Connection>) -> Response<Full<Bytes>> {
         let (head, mut body) = request.into_parts();
         let kept = self.0.borrow_mut().take();
         if let Some(mut kept) = kept {
@@ -257,9 +301,9 @@ async fn an_unread_body_is_no_request() {
         format!("POST /a HTTP/1.1\r\nContent-Length: {}\r\n\r\n{smuggled}GET /b HTTP/1.1\r\n\r\n", smuggled.len());
     let ok = |path: &str| format!("HTTP/1.1 200 OK|content-length: {}||{path}", path.len());
     assert_eq!(hears(whole.as_bytes()).await, ok("/a") + &ok("/b"));
-    // Some of it is missing: the connection ends.
+    // Some of it is missing: the connection ends, and the answer says so.
     let part = format!("POST /a HTTP/1.1\r\nContent-Length: {}\r\n\r\n{smuggled}", smuggled.len() + 1);
-    assert_eq!(hears(part.as_bytes()).await, ok("/a"));
+    assert_eq!(hears(part.as_bytes()).await, "HTTP/1.1 200 OK|content-length: 2|connection: close||/a");
 }
 
 #[tokio::test]
@@ -272,4 +316,76 @@ async fn a_body_that_outlives_its_request_reads_no_others() {
 async fn g18_half_a_head_ends_with_its_time() {
     assert_eq!(hears(b"GET /a HTTP/1.1\r\nHost").await, "");
     assert_eq!(hears(b"").await, "");
+}
+
+/// Frames of every size come whole, whether they are copied or leave from where they are.
+#[tokio::test]
+async fn long_answers_come_whole() {
+    for (size, frame) in
+        [(0, 1), (20_000, 20_000), (20_000, 16_340), (100_000, 9_000), (1_000_000, 16_340), (300_000, 1_000)]
+    {
+        let ask = format!("GET /frames/{size}/{frame} HTTP/1.1\r\nConnection: close\r\n\r\n");
+        let heard = hears(ask.as_bytes()).await;
+        assert!(heard.contains(&format!("content-length: {size}|")), "{size} in {frame}");
+        assert_eq!(heard.rsplit('|').next().unwrap().len(), size, "{size} in {frame}");
+    }
+}
+
+#[tokio::test]
+async fn empty_lines_between_requests_say_nothing() {
+    let text = b"POST /a HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi\r\nGET /b HTTP/1.1\r\n\r\n\r\n";
+    let wanted = "HTTP/1.1 200 OK|content-length: 2||/aHTTP/1.1 200 OK|content-length: 2||/b";
+    assert_eq!(hears(text).await, wanted);
+}
+
+/// A wire whose client has said `text`, and the client.
+async fn wire(text: &[u8]) -> (Rc<RefCell<Wire>>, TcpStream) {
+    let (core, listener, address) = core().await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(text).await.unwrap();
+    let mut wire = Wire::new(Stream::Plain(listener.accept().await.unwrap().0), &core.bounds);
+    while wire.take_head().unwrap().is_none() {
+        poll_fn(|cx| wire.poll_read(cx)).await.unwrap();
+    }
+    (Rc::new(RefCell::new(wire)), client)
+}
+
+/// Another task may still read a body when its request is answered (an API that speaks HTTP/2 takes bodies so).
+#[tokio::test]
+async fn a_body_is_nobodys_once_its_request_was_answered() {
+    let (wire, mut client) =
+        wire(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npay=\r\n2\r\n10\r\n").await;
+    let mut body = Incoming::Http1(RequestBody::of(&wire));
+    for part in ["pay=", "10"] {
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), part);
+    }
+    let reading = async { body.frame().await };
+    let answering = async {
+        tokio::task::yield_now().await;
+        wire.borrow_mut().over();
+        // The rest of the amount comes, and is thrown away for the sake of the next request.
+        client.write_all(b"6\r\n000000\r\n0\r\n\r\n").await.unwrap();
+        while !poll_fn(|cx| Poll::Ready(wire.borrow_mut().skip_at_hand(cx))).await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let (read, ()) = tokio::join!(reading, answering);
+    assert!(read.unwrap().is_err(), "a payment of 10");
+    assert!(!body.is_end_stream());
+}
+
+#[tokio::test]
+async fn nobody_is_told_to_go_on_within_an_answer() {
+    let text = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    for answering in [false, true] {
+        let (wire, _client) = wire(text).await;
+        let mut body = Incoming::Http1(RequestBody::of(&wire));
+        if answering {
+            wire.borrow_mut().begin_answer();
+            wire.borrow_mut().out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        }
+        let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx).is_ready())).await;
+        let left = String::from_utf8(wire.borrow().out.to_vec()).unwrap();
+        assert_eq!(left, if answering { "HTTP/1.1 200 OK\r\n" } else { "" }, "and what is said is not sent from here");
+    }
 }

@@ -12,11 +12,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use std::{
     io::{self, IoSlice},
     pin::{Pin, pin},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
 const LEAST_ROOM: usize = 4 << 10;
+/// So much of a body that nobody wants is read for the sake of the next request.
+const SKIPPED: usize = 64 << 10;
 
 pub struct Wire {
     stream: Watched<Stream>,
@@ -33,8 +35,12 @@ pub struct Wire {
     waits: bool,
     /// The client will send no more.
     ended: bool,
+    /// The answer to the request has begun.
+    answering: bool,
     /// Number of the request that `rest` belongs to.
     request: u64,
+    /// Of whoever waits for the body.
+    reader_of_body: Option<Waker>,
 }
 
 /// Why a body ends before its end.
@@ -58,7 +64,9 @@ impl Wire {
             rest: Rest::Ended,
             waits: false,
             ended: false,
+            answering: false,
             request: 0,
+            reader_of_body: None,
         }
     }
 
@@ -96,11 +104,36 @@ impl Wire {
         }
         let head = self.reader.take(&mut self.came, self.most)?;
         Ok(head.map(|mut head| {
-            self.request += 1;
             self.waits = head.waits;
             self.rest = std::mem::take(&mut head.rest);
             head
         }))
+    }
+
+    /// An answer begins: from here on nothing else is said.
+    pub const fn begin_answer(&mut self) {
+        self.waits = false;
+        self.answering = true;
+    }
+
+    /// The request was answered, or given up. SECURITY: what is left of its body is nobody's: whoever still reads it, be it
+    /// another task, learns that it broke off, and neither takes it for whole nor reads the next request's.
+    pub fn over(&mut self) {
+        self.request += 1;
+        self.answering = false;
+        if let Some(waker) = self.reader_of_body.take() {
+            waker.wake();
+        }
+    }
+
+    /// Gives large buffers back while nothing comes.
+    pub fn rest(&mut self) {
+        if self.came.is_empty() && self.came.capacity() > 2 * ROOM {
+            self.came = BytesMut::new();
+        }
+        if self.out.capacity() > 2 * ROOM {
+            self.out = BytesMut::new();
+        }
     }
 
     /// Reads what is there. `Ok(0)`: the client will send no more.
@@ -135,19 +168,27 @@ impl Wire {
             self.waits = false;
             self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        // Before an answer there is nothing else to say; what is left goes with it.
-        if !self.out.is_empty() && matches!(self.poll_flush(cx), Poll::Ready(Err(_))) {
+        // An answer is sent by its own task alone: the socket wakes whoever asked it last.
+        if !self.answering && !self.out.is_empty() && matches!(self.poll_flush(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Some(Err(BodyBroken::Gone)));
         }
         loop {
             match self.take_body() {
-                Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
+                Ok(Some(data)) => {
+                    self.waits = false;
+                    return Poll::Ready(Some(Ok(data)));
+                }
                 Ok(None) if self.body_ended() => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(broken) => return Poll::Ready(Some(Err(broken))),
             }
-            if !matches!(ready!(self.poll_read(cx)), Ok(1..)) {
-                return Poll::Ready(Some(Err(BodyBroken::Gone)));
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(Some(Err(BodyBroken::Gone))),
+                Poll::Pending => {
+                    self.reader_of_body = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -178,6 +219,18 @@ impl Wire {
     /// Throws away what came of a body that nobody wanted. `false`: more of it would have to come.
     pub fn skip_body(&mut self) -> bool {
         while matches!(self.take_body(), Ok(Some(_))) {}
+        self.body_ended()
+    }
+
+    /// As [`Self::skip_body`], with what the socket holds now.
+    pub fn skip_at_hand(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut read = 0;
+        while !self.skip_body() && read < SKIPPED {
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(now @ 1..)) => read += now,
+                _ => return false,
+            }
+        }
         self.body_ended()
     }
 

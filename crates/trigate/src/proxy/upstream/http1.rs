@@ -83,7 +83,10 @@ impl Connection {
     pub fn is_idle(&mut self) -> bool {
         let mut one = [0];
         let mut cx = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut one)).is_pending()
+        // SECURITY: asked beyond the task's budget, a socket says that nothing came whatever did, and the next caller would
+        // read what an API left here.
+        let look = poll_fn(|cx| Pin::new(&mut self.io).poll_read(cx, &mut ReadBuf::new(&mut one)));
+        pin!(tokio::task::unconstrained(look)).poll(&mut cx).is_pending()
     }
 
     /// Sends the request and waits for the head of its answer, so long and no longer.
@@ -111,7 +114,7 @@ impl Connection {
         }
         let head_only = *head.method() == Method::HEAD;
         let mut exchange =
-            Box::new(Exchange { connection: self, body: Some(body), framing, sent: false, broken: None });
+            Box::new(Exchange { connection: self, body: Some(body), framing, sent: false, interim: 0, broken: None });
         let answer = poll_fn(|cx| match exchange.poll_answer(head_only, cx) {
             Poll::Pending => exchange.connection.alarm.poll(within, cx).map(|()| Err(WireError::Slow)),
             answer => answer,
@@ -215,6 +218,8 @@ struct Exchange {
     framing: Framing,
     /// All of the request has left.
     sent: bool,
+    /// Answers that announce another, so far.
+    interim: usize,
     /// Sending broke; an answer that came before is read all the same.
     broken: Option<WireError>,
 }
@@ -267,7 +272,6 @@ impl Exchange {
     }
 
     fn poll_answer(&mut self, head_only: bool, cx: &mut Context<'_>) -> Poll<Result<(Response<()>, End), WireError>> {
-        let mut interim = 0;
         loop {
             self.poll_send(cx);
             while let Some(response) = parse_head(&mut self.connection)? {
@@ -276,7 +280,7 @@ impl Exchange {
                     StatusCode::SWITCHING_PROTOCOLS => {
                         return Poll::Ready(Err(WireError::Malformed("it switches protocols")));
                     }
-                    status if status.is_informational() && interim < MAX_INTERIM => interim += 1,
+                    status if status.is_informational() && self.interim < MAX_INTERIM => self.interim += 1,
                     status if status.is_informational() => {
                         return Poll::Ready(Err(WireError::Malformed("too many interim answers")));
                     }

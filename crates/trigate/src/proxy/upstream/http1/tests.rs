@@ -160,3 +160,18 @@ fn a_body_is_never_longer_than_its_head_says() {
     assert!(Framing::Length(1).end(&mut out).is_err());
     assert_eq!(&out[..], b"ab");
 }
+
+/// A task that has used its turn up is told that nothing came, whatever did.
+#[tokio::test]
+async fn what_an_api_left_is_seen_at_the_end_of_a_tasks_budget_too() {
+    let (near, mut far) = tokio::io::duplex(64);
+    let mut connection = Connection::new(near);
+    far.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+    let idle = poll_fn(|cx| {
+        while tokio::task::coop::has_budget_remaining() {
+            let _ = pin!(tokio::task::consume_budget()).poll(cx);
+        }
+        Poll::Ready(connection.is_idle())
+    });
+    assert!(!idle.await);
+}
