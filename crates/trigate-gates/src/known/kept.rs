@@ -219,6 +219,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_file_says_of_its_lengths_is_bounded() {
+        let file = |header: &[u8], length: u32, rest: &[u8]| [MAGIC, &length.to_le_bytes()[..], header, rest].concat();
+        let open = |bytes: Vec<u8>| KeptTokens::open(io::Cursor::new(bytes));
+        let header =
+            KeptHeader { tenant: TenantId::default_tenant(), position: Position(9), fingerprint: "f".to_owned() };
+        // White space behind JSON is nothing.
+        let mut longest = serde_json::to_vec(&header).unwrap();
+        longest.resize(4_096, b' ');
+        assert!(open(file(&longest, 4_096, &[])).is_ok());
+        for length in [4_097, u32::MAX] {
+            let Err(KeptError::Damaged(why)) = open(file(&longest, length, &[b' '; 100])) else { panic!("{length}") };
+            assert_eq!(why, "it does not begin as such a file does");
+        }
+        for number in [(1 << 20) + 1, u32::MAX - 1] {
+            let opened = open(file(&longest, 4_096, &u32::to_le_bytes(number))).unwrap();
+            let Err(KeptError::Damaged(why)) = opened.load_into(&known(0)) else { panic!("{number}") };
+            assert_eq!(why, "a group is too large");
+        }
+    }
+
+    #[test]
     fn a_damaged_or_cut_file_is_not_taken_for_whole() {
         let bytes = kept(&known(40));
         for at in (0..bytes.len()).step_by(7) {

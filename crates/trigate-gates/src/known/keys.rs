@@ -320,6 +320,27 @@ mod tests {
     }
 
     #[test]
+    fn tidying_takes_nothing_that_a_key_still_has() {
+        let keys = Keys::default();
+        let from = |n: u64, from: i64| KeyRecord { not_before: Some(Timestamp::from_seconds(from)), ..record(n) };
+        keys.put(from(0, 1));
+        // One key after another lets go of its own.
+        (0..3_000).for_each(|at| keys.put(from(1, 10 + at)));
+        keys.put(from(2, 1));
+        let bounds = |n: u64| keys.find(&record(n).digest).unwrap().bounds.clone().unwrap();
+        assert!(Arc::ptr_eq(&bounds(0), &bounds(2)));
+        assert!(keys.common().bounds.len() < 1_100);
+    }
+
+    #[test]
+    fn keys_are_spread_over_all_shards() {
+        let keys = Keys::default();
+        (0..1_600).for_each(|n| keys.put(record(n)));
+        let held: Vec<usize> = keys.shards.iter().map(|shard| read(shard).len()).collect();
+        assert!(held.iter().all(|held| (40..200).contains(held)), "{held:?}");
+    }
+
+    #[test]
     fn another_set_takes_the_place_of_the_whole() {
         let keys = Keys::default();
         (0..100).for_each(|n| keys.put(record(n)));

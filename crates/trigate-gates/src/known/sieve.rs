@@ -104,6 +104,32 @@ mod tests {
     }
 
     #[test]
+    fn an_id_has_four_bits_of_one_word_by_different_parts_of_its_hash() {
+        let spot = Spot::of(0xabcde << 44 | 4 << 18 | 3 << 12 | 2 << 6 | 1);
+        assert_eq!((spot.page, spot.word, spot.bits), (0xabcde / 2_048, 0xabcde % 2_048, 0b11110));
+        let spot = Spot::of(5 << 18 | 5 << 12 | 5 << 6 | 5);
+        assert_eq!((spot.page, spot.word, spot.bits), (0, 0, 1 << 5), "they may fall together");
+    }
+
+    #[test]
+    fn few_ids_take_few_pages() {
+        let sieve = Sieve::default();
+        let empty = sieve.bytes();
+        assert_eq!(empty, 2 * 512 * size_of::<Page>());
+        sieve.note(0);
+        sieve.note(1);
+        assert_eq!(sieve.bytes(), empty + 2_048 * 8);
+        sieve.note(u64::MAX);
+        assert_eq!(sieve.bytes(), empty + 2 * 2_048 * 8);
+        // The other side is filled when this one is renewed.
+        sieve.renew([0].into_iter());
+        assert_eq!(sieve.bytes(), empty + 3 * 2_048 * 8);
+        assert!(sieve.surely_not(u64::MAX) && !sieve.surely_not(0));
+        sieve.renew([u64::MAX].into_iter());
+        assert!(!sieve.surely_not(u64::MAX) && sieve.surely_not(0), "an old side is emptied before it is filled");
+    }
+
+    #[test]
     fn what_was_noted_is_never_denied_and_most_else_is() {
         let sieve = Sieve::default();
         assert!(sieve.surely_not(1));

@@ -292,6 +292,69 @@ mod tests {
         }
     }
 
+    /// Places of the shard of ids with these first bits.
+    fn places(set: &RevokedTokens, first: u128) -> usize {
+        read(set.shard(first << (128 - SHARD_BITS)).unwrap()).table.ids.len()
+    }
+
+    #[test]
+    fn tables_are_made_for_three_fifths_and_full_at_three_quarters() {
+        let table = |used: usize| Table { used, ..Table::of(16) };
+        assert!(table(0).takes(12) && !table(0).takes(13) && table(11).takes(1) && !table(12).takes(1));
+        let set = RevokedTokens::default();
+        let of_shard = |first: u128, n: u128| id(first << (128 - SHARD_BITS) | n);
+        (1..=6).for_each(|n| set.add(of_shard(3, n), NOW));
+        assert_eq!((places(&set, 3), places(&set, 4)), (LEAST_PLACES, 0));
+        set.add(of_shard(3, 7), NOW);
+        assert_eq!(places(&set, 3), 11, "seven of them, at three fifths");
+        let many = |first: u128| (1..=90).map(|n| (of_shard(first, n).bits(), end_of(NOW))).collect::<Vec<_>>();
+        set.put_all(&[many(5), many(6)].concat());
+        assert_eq!((places(&set, 5), places(&set, 6), set.len()), (150, 150, 187));
+        set.put_all(&many(5));
+        assert_eq!((places(&set, 5), set.len()), (300, 187), "the same again: room for all is made first");
+        // For 102,400: a hundred each and a twentieth.
+        let set = RevokedTokens::default();
+        set.reserve(102_400);
+        assert_eq!((places(&set, 0), places(&set, 1_023)), (175, 175));
+        set.reserve(102_400);
+        assert_eq!(places(&set, 7), 175, "there is room already");
+        let rows = 1_024 * 175 * 20;
+        assert_eq!(set.bytes() - set.sieve.bytes() - 1_024 * size_of::<RwLock<Shard>>(), rows);
+    }
+
+    /// Nearly all hashes at the table's end: the search goes on at its beginning.
+    #[test]
+    fn an_id_is_found_round_the_tables_end() {
+        let mut table = Table::of(8);
+        (1..=6).for_each(|n| table.put(u64::MAX, n, 1));
+        assert_eq!(table.ids.as_ref(), [2, 3, 4, 5, 6, 0, 0, 1]);
+        assert_eq!((table.used, table.place(u64::MAX, 6), table.place(u64::MAX, 9)), (6, Some(4), Some(5)));
+        assert_eq!((Table::default().place(u64::MAX, 1), table.place(0, 0)), (None, Some(5)));
+        table.put(u64::MAX, 3, 0);
+        assert_eq!((table.used, table.ends[1]), (6, 1), "the longer of both");
+    }
+
+    #[test]
+    fn end_hours_are_whole_and_after_the_end() {
+        let end = |seconds: i64| end_of(Timestamp::from_seconds(seconds));
+        assert_eq!([end(0), end(3_599), end(3_600), end(-1), end(-7_201)], [1, 1, 2, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_written_out_is_all_and_in_order() {
+        let set = RevokedTokens::default();
+        let ids = [0, 1, 5, 1 << 118, (1 << 118) + 9, u128::MAX];
+        ids.iter().rev().for_each(|bits| set.add(id(*bits), NOW));
+        let mut seen = Vec::new();
+        set.each(|entries| {
+            seen.extend(entries.iter().map(|(id, end)| (*id, *end)));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, ids.map(|bits| (bits, end_of(NOW))));
+        assert_eq!(set.len(), 6);
+    }
+
     #[test]
     fn an_id_that_is_revoked_is_seen_revoked_while_the_tables_grow() {
         let set = RevokedTokens::default();

@@ -142,10 +142,11 @@ async fn what_is_unavailable_says_when_to_come_again_and_what_is_forbidden_does_
 #[tokio::test]
 async fn refusals_before_the_gates_say_what_is_known() {
     let mut rig = Rig::new();
-    for path in ["/nowhere/%7euser", "/post"] {
-        rig.ask(path).refusal().await;
-        assert_eq!(rig.last().path, path.replace("%7e", "~"));
+    for (asked, path) in [("/nowhere/%7euser", "/nowhere/~user"), ("/%70ost", "/post")] {
+        let refusal = rig.ask(asked).refusal().await;
+        assert_eq!((rig.last().path.as_str(), refusal.route().is_none()), (path, true));
     }
+    assert_eq!(rig.ask("/weather").refusal().await.route().unwrap().name.as_ref(), "weather");
     rules(&mut rig).address_limit = Some("1/hour".parse().unwrap());
     assert_eq!(rig.ask("/public/x").verdict().await, "pass");
     let refusal = rig.ask("/public/x").refusal().await;
