@@ -144,6 +144,9 @@ fn what_is_exactly_as_long_as_allowed_is_read() {
     let number = format!("0.{}", "1".repeat(62));
     assert!(parse_json(format!(r#"{{"x":{number}}}"#).as_bytes()).is_ok());
     assert_eq!(parse_json(format!(r#"{{"x":{number}1}}"#).as_bytes()).err(), Some(JoseError::JsonNumber));
+    let list = |count: usize| format!(r#"{{"x":[{}0]}}"#, "0,".repeat(count - 2));
+    let document = |count: usize| strict_json::parse_object(list(count).as_bytes(), Limits::DOCUMENT).map(drop);
+    assert_eq!((document(16 * 1024), document(16 * 1024 + 1)), (Ok(()), Err(JoseError::JsonTooManyValues)));
     let many = |count: usize| format!(r#"{{"keys":[{}null]}}"#, "null,".repeat(count - 1));
     assert_eq!(Jwks::parse(many(512).as_bytes()).unwrap().1.len(), 512);
 }

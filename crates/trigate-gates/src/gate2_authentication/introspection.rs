@@ -31,7 +31,6 @@ use trigate_core::{
 
 /// G20: an answer about one token needs no more.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-const ANSWER: Limits = Limits { bytes: MAX_ANSWER_BYTES, ..Limits::DOCUMENT };
 /// Questions under way at once. More than that and the issuer is slow, or somebody guesses.
 const MAX_FLIGHTS: usize = 256;
 /// A question that nobody waits for any more gives its place back.
@@ -171,7 +170,7 @@ async fn ask(fetch: &dyn Fetch, asks: &Introspection, text: &str) -> Result<Said
     };
     let fetched = fetch.post_form(&asks.url, &form, basic, MAX_ANSWER_BYTES).await;
     let fetched = fetched.ok().filter(|fetched| fetched.status == 200).ok_or(Reason::LookupUnavailable)?;
-    let mut said = strict_json::parse_object(&fetched.body, ANSWER).map_err(|_| Reason::LookupUnavailable)?;
+    let mut said = strict_json::parse_object(&fetched.body, Limits::DOCUMENT).map_err(|_| Reason::LookupUnavailable)?;
     // RFC 7662 §2.2: a boolean, and required. `"true"` and 1 are not true.
     Ok(match said.remove("active") {
         Some(Value::Bool(true)) => Some(Arc::new(said)),

@@ -123,6 +123,9 @@ fn a_foreign_subject_is_hit_under_both_of_its_names() {
     // The file named another claim as the user; signals name `sub`.
     let renamed = TokenFacts { subject: "sub-1".into(), ..foreign("https://x.test", Some(NOW)) };
     assert_eq!(known.check_foreign_token(&renamed, None, 0), Err(Reason::UserRevoked));
+    let by_claim = self::known();
+    by_claim.apply(&revoked(5, Target::User { id: id("usr_0"), issuer: Some("https://x.test".into()) }));
+    assert_eq!(by_claim.check_foreign_token(&renamed, None, 0), Err(Reason::UserRevoked));
     let service = TokenFacts { identity: Identity::Service { client: id("cli_0") }, ..renamed };
     assert_eq!(known.check_foreign_token(&service, None, 0), Err(Reason::UserRevoked));
 }

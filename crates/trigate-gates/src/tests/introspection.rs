@@ -131,8 +131,8 @@ async fn g20_no_error_of_the_issuer_is_a_yes() {
     }
     rig.web.answers.lock().unwrap().clear();
     assert_eq!(rig.ask("/any").bearer(OPAQUE).verdict().await, "503 lookup.unavailable", "nobody there");
-    // Nothing of it was kept.
-    says(&rig, json!({}));
+    // Nothing of it was kept; and what is merely long is read.
+    says(&rig, json!({ "more": "a".repeat(60_000) }));
     assert_eq!(rig.ask("/any").bearer(OPAQUE).verdict().await, "pass");
 }
 

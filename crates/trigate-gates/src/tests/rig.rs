@@ -128,7 +128,7 @@ pub struct Web {
 
 #[async_trait]
 impl Fetch for Web {
-    async fn get(&self, url: &str, _: usize) -> Result<Fetched, FetchError> {
+    async fn get(&self, url: &str, max_bytes: usize) -> Result<Fetched, FetchError> {
         self.fetched.lock().unwrap().push(url.to_owned());
         if self.slow.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
@@ -136,6 +136,7 @@ impl Fetch for Web {
         }
         let pages = self.pages.lock().unwrap();
         match pages.iter().find(|(at, _)| at == url) {
+            Some((_, body)) if body.len() > max_bytes => Err(FetchError::Failed(url.into(), "too long".into())),
             Some((_, body)) => Ok(Fetched { status: 200, body: body.clone() }),
             None => Err(FetchError::Failed(url.into(), "no such host".into())),
         }

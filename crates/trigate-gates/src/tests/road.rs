@@ -455,7 +455,10 @@ async fn routes_say_whether_applications_must_agree() {
 #[tokio::test]
 async fn issuers_are_discovered_at_their_own_address_alone() {
     let mut rig = Rig::new();
-    let metadata = |issuer: &str, keys: &str| json!({ "issuer": issuer, "jwks_uri": keys }).to_string().into_bytes();
+    // Issuers say much that nobody here asks.
+    let more = "x".repeat(200_000);
+    let metadata =
+        |issuer: &str, keys: &str| json!({ "issuer": issuer, "jwks_uri": keys, "more": more }).to_string().into_bytes();
     let pages = [
         ("https://one.test/.well-known/openid-configuration", metadata("https://one.test", "https://one.test/keys")),
         // RFC 8414 §3.1: the well-known part before the path.
