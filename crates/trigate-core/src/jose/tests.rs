@@ -963,6 +963,8 @@ fn t25_malformed_json_is_refused() {
     let escapes = parse_json(br#"{"a":"\"\\\/\b\f\n\r\t\u00e4\ud83d\ude00","b":-1.5e+3,"c":-7}"#).unwrap();
     assert_eq!(escapes["a"], json!("\"\\/\u{8}\u{c}\n\r\t\u{e4}\u{1f600}"));
     assert_eq!((&escapes["b"], &escapes["c"]), (&json!(-1500.0), &json!(-7)));
+    // There is no integer of this value.
+    assert!(parse_json(br#"{"a":-0}"#).unwrap()["a"].is_f64());
     // Side by side is not inside one another.
     let beside = format!("{{\"a\":[{}[],{{}}]}}", "[],{},".repeat(20));
     assert!(parse_json(beside.as_bytes()).is_ok());

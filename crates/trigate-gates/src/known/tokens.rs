@@ -302,6 +302,8 @@ mod tests {
         let table = |used: usize| Table { used, ..Table::of(16) };
         assert!(table(0).takes(12) && !table(0).takes(13) && table(11).takes(1) && !table(12).takes(1));
         let set = RevokedTokens::default();
+        set.sweep(NOW);
+        assert_eq!(places(&set, 3), 0, "nothing is made anew of nothing");
         let of_shard = |first: u128, n: u128| id(first << (128 - SHARD_BITS) | n);
         (1..=6).for_each(|n| set.add(of_shard(3, n), NOW));
         assert_eq!((places(&set, 3), places(&set, 4)), (LEAST_PLACES, 0));
@@ -393,9 +395,14 @@ mod tests {
         let set = RevokedTokens::default();
         set.add(id(0), NOW);
         set.add(id(7), NOW);
-        *set.lock() += STALE + 1;
+        set.add(id(9), NOW.plus_seconds(-24 * HOUR_S));
+        *set.lock() += STALE - 1;
+        let in_vain = || !set.sieve.surely_not(set.mixer.hash_one(9u128));
         set.sweep(NOW);
-        assert_eq!(*set.lock(), 2);
+        assert_eq!((*set.lock(), in_vain()), (2 + STALE, true), "so few are no reason");
+        *set.lock() += 1;
+        set.sweep(NOW);
+        assert_eq!((*set.lock(), in_vain()), (2, false));
         assert!(set.contains(id(0)) && set.contains(id(7)) && !set.contains(id(8)));
     }
 }
